@@ -116,13 +116,14 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
     if origin is typing.Annotated:
         return _convert(value, arguments[0], where)
     if origin in (typing.Union, types.UnionType):
+        problems = []
         for choice in arguments:
             try:
                 return _convert(value, choice, where)
             except InputError as error:
-                problem = error
+                problems.append(error)
         if isinstance(value, dict):  # the Spec's own complaint says more than a list of types
-            raise problem
+            raise problems[0]
     elif origin is typing.Literal:
         if value in arguments:
             return value
@@ -131,7 +132,9 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
     elif origin is tuple:
         if isinstance(value, list | tuple):
             if len(arguments) == 2 and arguments[1] is Ellipsis:
-                return tuple(_convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value))
+                return tuple(
+                    _convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value)
+                )
             if len(arguments) == len(value):
                 return tuple(_convert(v, a, where) for v, a in zip(value, arguments, strict=True))
     elif isinstance(annotation, type) and issubclass(annotation, Spec):

@@ -1,0 +1,64 @@
+"""Attention mechanisms and transformers as Keras 3 layers, on any backend.
+
+    import tfattn
+
+    model = tfattn.build(tfattn.preset("bert-small"), tfattn.Classify(classes=3))
+
+Names are imported when first used, so that reading presets needs neither Keras nor a backend.
+"""
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "InputError": "tfattn.errors",
+    "Spec": "tfattn.spec",
+    "And": "tfattn.mechanisms.masks",
+    "Causal": "tfattn.mechanisms.masks",
+    "Everything": "tfattn.mechanisms.masks",
+    "Global": "tfattn.mechanisms.masks",
+    "Mask": "tfattn.mechanisms.masks",
+    "Not": "tfattn.mechanisms.masks",
+    "Or": "tfattn.mechanisms.masks",
+    "Strided": "tfattn.mechanisms.masks",
+    "Window": "tfattn.mechanisms.masks",
+    "Attention": "tfattn.mechanisms.attention",
+    "ScaledDotProduct": "tfattn.mechanisms.scores",
+    "MultiHeadAttention": "tfattn.mechanisms.multihead",
+    "Position": "tfattn.mechanisms.positions",
+    "Learned": "tfattn.mechanisms.positions",
+    "Sinusoidal": "tfattn.mechanisms.positions",
+    "FeedForward": "tfattn.blocks.feedforward",
+    "Residual": "tfattn.blocks.block",
+    "TransformerBlock": "tfattn.blocks.block",
+    "TokenStem": "tfattn.blocks.stems",
+    "TokensHead": "tfattn.blocks.heads",
+    "ClassifyHead": "tfattn.blocks.heads",
+    "TransformerConfig": "tfattn.models.config",
+    "Head": "tfattn.models.config",
+    "Tokens": "tfattn.models.config",
+    "Classify": "tfattn.models.config",
+    "Pool": "tfattn.models.config",
+    "Stack": "tfattn.models.transformer",
+    "Transformer": "tfattn.models.transformer",
+    "build": "tfattn.models.build",
+    "preset": "tfattn.families",
+    "PRESETS": "tfattn.families",
+    "assign": "tfattn.checkpoints",
+    "from_huggingface": "tfattn.checkpoints",
+    "to_huggingface": "tfattn.checkpoints",
+    "load": "tfattn.checkpoints",
+    "save": "tfattn.checkpoints",
+}
+
+__all__ = sorted(_NAMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'tfattn' has no attribute {name!r}")
+    return getattr(importlib.import_module(_NAMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NAMES])

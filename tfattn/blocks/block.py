@@ -1,0 +1,148 @@
+"""The residual connection and the one transformer block (D2L sections 11.7.3 and 11.7.4)."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfattn import backend
+
+Tensor = Any
+
+
+def add_norm(x: Tensor, y: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
+    """Return `layer_norm(x + y)` over the last axis."""
+    gamma, beta = ops.cast(gamma, x.dtype), ops.cast(beta, x.dtype)
+    return ops.layer_normalization(x + y, gamma, beta, axis=-1, epsilon=epsilon)
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Residual(keras.layers.Layer):
+    """A skip connection around a sublayer, with its norm and dropout.
+
+        post-norm: y = norm(x + dropout(sublayer(x)))      (arXiv:1706.03762, section 3.1)
+        pre-norm:  y = x + dropout(sublayer(norm(x)))      (arXiv:2002.04745, figure 1)
+
+    `enter` gives what the sublayer reads, `leave` joins what it returned.
+
+    Args:
+        norm: "post" or "pre".
+        dropout: share of the sublayer's outputs dropped in training.
+        epsilon: added to the variance.
+    """
+
+    def __init__(self, norm: str = "post", dropout: float = 0.0, epsilon: float = 1e-12, **kwargs):
+        super().__init__(**kwargs)
+        self.placement = norm
+        self.epsilon = epsilon
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=epsilon, dtype=self.dtype_policy, name="norm"
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.add_norm = backend.island(add_norm)
+
+    def build(self, shape):
+        """Create the norm for inputs of `shape` (b, t, d)."""
+        self.norm.build(shape)
+        self.built = True
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return the sublayer's input."""
+        return self.norm(x) if self.placement == "pre" else x
+
+    def leave(self, x: Tensor, y: Tensor, training: bool | None = None) -> Tensor:
+        """Join the stream `x` and the sublayer's output `y`, both (b, t, d)."""
+        y = self.dropout(y, training=training)
+        if self.placement == "pre":
+            return x + y
+        gamma, beta = ops.convert_to_tensor(self.norm.gamma), ops.convert_to_tensor(self.norm.beta)
+        return self.add_norm(x, y, gamma, beta, self.epsilon)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        own = {"norm": self.placement, "dropout": self.dropout.rate, "epsilon": self.epsilon}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class TransformerBlock(keras.layers.Layer):
+    """Sublayers in the order of a layout, each in a residual connection.
+
+    `{"self": MultiHeadAttention(...), "feedforward": FeedForward(...)}` is the encoder's block, and
+    with a causal mask that of GPT. A sublayer's name is its path in the checkpoint.
+
+    Args:
+        sublayers: name of each sublayer to the layer, in order; "self" attends.
+        dim: width d of the stream.
+        norm: placement of the norms, "post" or "pre".
+        dropout: after each sublayer.
+        epsilon: of the norms.
+    """
+
+    def __init__(
+        self,
+        sublayers: dict[str, keras.layers.Layer],
+        dim: int,
+        norm: str = "post",
+        dropout: float = 0.0,
+        epsilon: float = 1e-12,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.dim, self.norm, self.dropout, self.epsilon = dim, norm, dropout, epsilon
+        self.sublayers = sublayers
+        self.residuals = {
+            name: Residual(norm, dropout, epsilon, dtype=self.dtype_policy, name=f"{name}_residual")
+            for name in sublayers
+        }
+
+    def build(self, *shapes):
+        """Create every sublayer and norm."""
+        for name, sublayer in self.sublayers.items():
+            sublayer.build((None, None, self.dim))
+            self.residuals[name].build((None, None, self.dim))
+        self.built = True
+
+    def call(
+        self,
+        x: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        training: bool | None = None,
+        return_weights: bool = False,
+    ) -> Any:
+        """Map (b, t, d) to (b, t, d), with the attention weights (b, h, t, t) if asked for."""
+        weights = None
+        for name, sublayer in self.sublayers.items():
+            residual = self.residuals[name]
+            y = residual.enter(x)
+            if name == "self":
+                y = sublayer(
+                    y,
+                    positions=positions,
+                    segments=segments,
+                    training=training,
+                    return_weights=return_weights,
+                )
+                y, weights = y if return_weights else (y, None)
+            else:
+                y = sublayer(y, training=training)
+            x = residual.leave(x, y, training=training)
+        return (x, weights) if return_weights else x
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        sublayers = {n: keras.saving.serialize_keras_object(s) for n, s in self.sublayers.items()}
+        own = {"sublayers": sublayers, "dim": self.dim, "norm": self.norm}
+        rest = {"dropout": self.dropout, "epsilon": self.epsilon}
+        return {**super().get_config(), **own, **rest}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TransformerBlock":
+        """Rebuild the layer."""
+        sublayers = {
+            name: keras.saving.deserialize_keras_object(sublayer)
+            for name, sublayer in config["sublayers"].items()
+        }
+        return cls(**{**config, "sublayers": sublayers})

@@ -1,0 +1,89 @@
+"""Stems: from raw features to the first hidden states."""
+
+from typing import Any
+
+import keras
+
+from tfattn.mechanisms.positions import Position
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class TokenStem(keras.layers.Layer):
+    """`dropout(norm(E[token] + T[type] + position))` (BERT, arXiv:1810.04805, figure 2).
+
+    Args:
+        vocab_size: rows of the embedding matrix E.
+        dim: width d.
+        position: what is added for where a token stands.
+        types: rows of the token-type matrix T; 0 = none.
+        dropout: of the sum.
+        epsilon: of the norm.
+        initializer: of the matrices.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        position: Position,
+        types: int = 0,
+        dropout: float = 0.0,
+        epsilon: float = 1e-12,
+        initializer: Any = "normal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.initializer = keras.initializers.get(initializer)
+        self.tokens = self._embedding(vocab_size, dim, "tokens")
+        self.types = self._embedding(types, dim, "types") if types else None
+        self.position = position
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=epsilon, dtype=self.dtype_policy, name="norm"
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+
+    def _embedding(self, rows, dim, name):
+        return keras.layers.Embedding(
+            rows, dim, self.initializer.clone(), dtype=self.dtype_policy, name=name
+        )
+
+    def build(self, *shapes):
+        """Create the matrices and the norm."""
+        self.tokens.build()
+        if self.types is not None:
+            self.types.build()
+        self.position.build()
+        self.norm.build((None, None, self.tokens.output_dim))
+        self.built = True
+
+    def call(
+        self, tokens: Tensor, positions: Tensor, types: Tensor | None = None, training=None
+    ) -> Tensor:
+        """Map token ids, positions and types, all (b, t), to (b, t, d); no types = all 0."""
+        x = self.tokens(tokens)  # (b, t, d)
+        if self.types is not None:
+            first = self.types.embeddings[0] if types is None else self.types(types)
+            x = x + keras.ops.cast(first, x.dtype)
+        x = self.position.embed(x, positions)
+        return self.dropout(self.norm(x), training=training)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {
+            **super().get_config(),
+            "vocab_size": self.tokens.input_dim,
+            "dim": self.tokens.output_dim,
+            "position": keras.saving.serialize_keras_object(self.position),
+            "types": self.types.input_dim if self.types is not None else 0,
+            "dropout": self.dropout.rate,
+            "epsilon": self.norm.epsilon,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TokenStem":
+        """Rebuild the layer."""
+        position = keras.saving.deserialize_keras_object(config["position"])
+        return cls(**{**config, "position": position})

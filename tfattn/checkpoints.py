@@ -1,0 +1,256 @@
+"""Weights on disk: our own folders, and those of published checkpoints, by tables of names.
+
+A folder of ours holds `config.json` (the config and heads) and `model.safetensors` (arrays by path
+of the weight). A folder of theirs holds `config.json` with a `model_type` and one or several safetensors
+files; the family's RENAMES table is read forwards to load it and backwards to write it. Nothing is
+ever unpickled.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tfattn.errors import InputError
+from tfattn.families import FAMILIES
+from tfattn.models.build import build
+from tfattn.models.config import Classify, Head, TransformerConfig
+from tfattn.models.transformer import Transformer
+from tfattn.spec import unknown
+
+WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
+Weights = dict[str, np.ndarray]
+
+
+def save(model: Transformer, folder: str | Path) -> None:
+    """Write the model to `folder`: `config.json` and `model.safetensors`."""
+    weights = {path: np.asarray(v.numpy()) for path, v in model.weights_by_path().items()}
+    weights = {path: w for path, w in weights.items() if not path.endswith("seed_generator_state")}
+    heads = [head.to_json() for head in model.heads]
+    _write(folder, {"format": "tfattn", "config": model.config.to_json(), "heads": heads}, weights)
+
+
+def load(folder: str | Path, dtype: Any = None) -> Transformer:
+    """Read what `save` wrote.
+
+    Raises:
+        InputError: a missing or damaged file, or weights that are not those of the config.
+    """
+    config, heads, weights = _read_ours(Path(folder))
+    model = build(config, *heads, dtype=dtype)
+    assign(model, weights, where=Path(folder) / WEIGHTS)
+    return model
+
+
+def from_huggingface(
+    folder: str | Path, heads: Iterable[Head] | None = None, dtype: Any = None
+) -> Transformer:
+    """Build a model from a published checkpoint, without its library.
+
+    Args:
+        folder: holds `config.json` and `model.safetensors` (or its shards and their index).
+        heads: what sits on the model; default what the file was saved with.
+        dtype: a Keras dtype policy; weights are read as float32.
+
+    Raises:
+        InputError: a file that is missing or damaged, a model type or option that this package
+            does not have, or weights that are missing, unused or of another shape (all are named).
+    """
+    config, found, weights = _read_theirs(Path(folder))
+    model = build(config, *(found if heads is None else heads), dtype=dtype)
+    wanted = model.weights_by_path()
+    # A published file often holds heads that its next user has no need of.
+    parts = {"pooler", *(head.name for head in found)} - {path.split("/")[0] for path in wanted}
+    assign(model, weights, where=Path(folder), unused=tuple(parts))
+    return model
+
+
+def to_huggingface(model: Transformer, folder: str | Path) -> None:
+    """Write the model as a published BERT checkpoint is written; `from_huggingface` reads it.
+
+    Raises:
+        InputError: a head for which that format has no name.
+    """
+    model_type = "bert"
+    family = FAMILIES[model_type]
+    names = tuple(head.name for head in model.heads if head.name != "pooler")
+    mean = [h.name for h in model.heads if isinstance(h, Classify) and h.pool != "pooler"]
+    if names not in family.ARCHITECTURES or mean:
+        raise InputError(
+            f"heads: expected one of {sorted(family.ARCHITECTURES)}, pooled by 'pooler', for which "
+            f"their format has a name. Received: {names}{' with mean pooling' if mean else ''}."
+        )
+    config = model.config
+    fields = {theirs: getattr(config, ours) for theirs, ours in family.FIELDS}
+    fields["initializer_range"] = config.kernel_std or config.dim**-0.5
+    fields |= {"model_type": model_type, "architectures": [family.ARCHITECTURES[names]]}
+    fields["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
+    ours = {path: np.asarray(v.numpy()) for path, v in model.weights_by_path().items()}
+    theirs = {
+        row.theirs: row.to_theirs(ours[row.ours], config.heads)
+        for row in _rows(family, config.depth)
+        if row.ours in ours
+    }
+    if not names:  # the bare model is saved without its prefix
+        theirs = {name.removeprefix(f"{model_type}."): w for name, w in theirs.items()}
+    _write(folder, fields, theirs)
+
+
+def read(folder: str | Path) -> tuple[TransformerConfig, tuple[Head, ...], Weights]:
+    """Read a folder of ours or of theirs: config, heads, and arrays by our weight path.
+
+    Raises:
+        InputError: the folder holds neither, or a file is damaged.
+    """
+    folder = Path(folder)
+    ours = _json(folder / CONFIG).get("format") == "tfattn"
+    return _read_ours(folder) if ours else _read_theirs(folder)
+
+
+def assign(
+    model: Transformer,
+    weights: Mapping[str, np.ndarray],
+    where: str | Path = "weights",
+    fresh: tuple[str, ...] = (),
+    unused: tuple[str, ...] = (),
+) -> None:
+    """Put arrays by weight path into the model, all of them or none.
+
+    Args:
+        model: receives the arrays.
+        weights: by path.
+        where: named in errors.
+        fresh: parts of the model, such as "classify", that may be missing and keep their start.
+        unused: parts of the file, such as "pooler", that the model may lack.
+
+    Raises:
+        InputError: names every missing, unused and misshapen weight at once.
+    """
+    wanted = {
+        path: variable
+        for path, variable in model.weights_by_path().items()
+        if not path.endswith("seed_generator_state")
+    }
+    absent = [p for p in wanted if p not in weights and p.split("/")[0] not in fresh]
+    extra = [p for p in weights if p not in wanted and p.split("/")[0] not in unused]
+    shapes = [
+        f"{p} is {tuple(weights[p].shape)} for {tuple(wanted[p].shape)}"
+        for p in wanted
+        if p in weights and tuple(weights[p].shape) != tuple(wanted[p].shape)
+    ]
+    if absent or extra or shapes:
+        parts = (("missing", absent), ("unused", extra), ("of another shape", shapes))
+        listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+        raise InputError(f"{where}: expected the weights of this model. Received {listed}.")
+    for path, variable in wanted.items():
+        if path in weights:
+            variable.assign(weights[path])
+
+
+def _read_ours(folder):
+    described = _json(folder / CONFIG)
+    if described.get("format") != "tfattn":
+        raise InputError(f"{folder / CONFIG}: expected a model saved by tfattn. Received another.")
+    config = TransformerConfig.from_json(described.get("config", {}), str(folder / CONFIG))
+    heads = tuple(Head.from_json(h, str(folder / CONFIG)) for h in described.get("heads", []))
+    return config, heads, _tensors(folder / WEIGHTS)
+
+
+def _read_theirs(folder):
+    described = _json(folder / CONFIG)
+    model_type = described.get("model_type")
+    if model_type not in FAMILIES:
+        raise InputError(
+            f"{folder / CONFIG}: model_type: {unknown('type', str(model_type), FAMILIES)}"
+        )
+    if described.get("position_embedding_type", "absolute") != "absolute":
+        raise InputError(
+            f"{folder / CONFIG}: position_embedding_type: expected 'absolute'. "
+            f"Received: {described['position_embedding_type']!r}."
+        )
+    family = FAMILIES[model_type]
+    given = {o: described[t] for t, o in family.FIELDS if described.get(t) is not None}
+    try:
+        config = replace(family.BASE, **given)
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG}: {error}") from None
+    prefix = f"{model_type}."
+    theirs = {}
+    for name, weight in _all_tensors(folder).items():
+        for old, new in family.LEGACY:
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
+        theirs[name] = weight
+    if not any(name.startswith(prefix) for name in theirs):  # saved without a head
+        bare = ("embeddings.", "encoder.", "pooler.")
+        theirs = {prefix + n if n.startswith(bare) else n: w for n, w in theirs.items()}
+    heads = tuple(make(theirs[key].shape) for key, make in family.DETECT if key in theirs)
+    rows = {row.theirs: row for row in _rows(family, config.depth)}
+    weights = {}
+    for name, weight in theirs.items():
+        row = rows.get(name)
+        if row is None:
+            weights[name] = weight  # `assign` will name it as unused
+        elif row.ours is not None:
+            try:
+                weights[row.ours] = row.to_ours(weight, config.heads)
+            except ValueError:
+                weights[row.ours] = weight  # `assign` will name its shape
+    return config, heads, weights
+
+
+def _rows(family, depth):
+    return [written for row in family.RENAMES for written in row.for_layers(depth)]
+
+
+def _all_tensors(folder):
+    if not (folder / INDEX).exists():
+        return _tensors(folder / WEIGHTS)
+    shards = sorted(set(_json(folder / INDEX).get("weight_map", {}).values()))
+    if any(Path(shard).name != shard for shard in shards):
+        raise InputError(
+            f"{folder / INDEX}: expected names of files beside it. Received: {shards}."
+        )
+    return {name: w for shard in shards for name, w in _tensors(folder / shard).items()}
+
+
+def _tensors(path) -> Weights:
+    if not path.exists():
+        raise InputError(f"{path}: expected weights as safetensors. No such file.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: _float32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected weights as safetensors. {error}.") from None
+
+
+def _float32(array):
+    return array if array.dtype.kind in "iu" else array.astype("float32")
+
+
+def _json(path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: expected the description of a model. No such file.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected JSON. {error}.") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object. Received: {type(data).__name__}.")
+    return data
+
+
+def _write(folder, described, weights):
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The config comes last: a folder that has one is whole.
+    save_file(weights, folder / f".{WEIGHTS}", metadata={"format": "pt"})
+    os.replace(folder / f".{WEIGHTS}", folder / WEIGHTS)
+    (folder / f".{CONFIG}").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    os.replace(folder / f".{CONFIG}", folder / CONFIG)

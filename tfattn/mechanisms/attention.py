@@ -1,0 +1,142 @@
+"""Attention pooling: a weighted mean of values, weighted by how well keys fit a query.
+
+    attention(q, k, v) = sum_s softmax_s(score(q, k_s) + bias) v_s        over the admissible s
+
+D2L sections 11.1 to 11.3. What is admissible is a mask (a predicate of positions) together with
+`segments`: each token belongs to a segment, attends to its own segment only, and segment 0 is
+padding. One rule thus serves padded batches and rows packed with many documents.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfattn import backend
+from tfattn.mechanisms.masks import Everything, Mask
+from tfattn.mechanisms.scores import ScaledDotProduct
+
+Tensor = Any
+
+
+def admissible(
+    mask: Mask,
+    q_positions: Tensor,
+    k_positions: Tensor,
+    q_segments: Tensor,
+    k_segments: Tensor,
+) -> Tensor:
+    """Return which query may attend to which key, (b, 1, t, s), from (b, t) and (b, s) integers."""
+    q_segments, k_segments = q_segments[:, None, :, None], k_segments[:, None, None, :]
+    allowed = (q_segments == k_segments) & (k_segments != 0)
+    if mask != Everything():
+        allowed = allowed & mask(q_positions[:, None, :, None], k_positions[:, None, None, :])
+    return allowed
+
+
+def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
+    """Softmax over the last axis where `allowed`, zero elsewhere.
+
+    A row in which nothing is allowed gives zeros, not NaN. Sums are taken in float32.
+    """
+    dtype = scores.dtype
+    scores = ops.cast(scores, "float32")
+    if allowed is None:
+        return ops.cast(ops.softmax(scores), dtype)
+    # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN.
+    weights = ops.softmax(ops.where(allowed, scores, -1e30))
+    return ops.cast(ops.where(allowed, weights, 0.0), dtype)
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Attention(keras.layers.Layer):
+    """Attention pooling with any score and any mask (D2L 11.3.3; arXiv:1706.03762, section 3.2).
+
+    Args:
+        score: a layer `score(q, k) -> (b, h, t, s)`; default `ScaledDotProduct()`.
+        mask: which positions may be attended to; default `Everything()`.
+        dropout: share of the attention weights dropped in training.
+    """
+
+    def __init__(
+        self,
+        score: keras.layers.Layer | None = None,
+        mask: Mask = Everything(),  # noqa: B008 - masks are frozen
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.score = score or ScaledDotProduct(dtype=self.dtype_policy, name="score")
+        self.mask = mask
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.softmax = backend.island(masked_softmax)
+
+    def build(self, *shapes):
+        """Create nothing: the score brings its own weights."""
+        self.built = True
+
+    def call(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        positions: Tensor | None = None,
+        segments: Tensor | None = None,
+        key_positions: Tensor | None = None,
+        key_segments: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool | None = None,
+        return_weights: bool = False,
+    ) -> Any:
+        """Pool `value` (b, s, h, e) for each query (b, t, h, e); returns (b, t, h, e).
+
+        Args:
+            query: (b, t, h, e).
+            key: (b, s, h, e).
+            value: (b, s, h, e).
+            positions: (b, t) of the queries; default 0, 1, 2, ...
+            segments: (b, t) of the queries, 0 = padding; default all 1.
+            key_positions: (b, s) of the keys; default 0, 1, 2, ...
+            key_segments: (b, s) of the keys, 0 = padding; default all 1.
+            bias: added to the scores, broadcasts to (b, h, t, s).
+            training: whether weights are dropped.
+            return_weights: also return the weights (b, h, t, s), before dropout.
+        """
+        scores = self.score(query, key)  # (b, h, t, s)
+        if bias is not None:
+            scores = scores + ops.cast(bias, scores.dtype)
+        allowed = self._allowed(query, key, positions, segments, key_positions, key_segments)
+        weights = self.softmax(scores, allowed)
+        pooled = ops.einsum("bhts,bshe->bthe", self.dropout(weights, training=training), value)
+        return (pooled, weights) if return_weights else pooled
+
+    def _allowed(self, query, key, positions, segments, key_positions, key_segments):
+        if segments is None and key_segments is None and self.mask == Everything():
+            return None
+        batch, t, s = ops.shape(query)[0], ops.shape(query)[1], ops.shape(key)[1]
+        if positions is None:
+            positions = ops.broadcast_to(ops.arange(t), (batch, t))
+        if segments is None:
+            segments = ops.ones((batch, t), "int32")
+        if key_positions is None:
+            key_positions = ops.broadcast_to(ops.arange(s), (batch, s))
+        if key_segments is None:
+            key_segments = ops.ones((batch, s), "int32")
+        return admissible(self.mask, positions, key_positions, segments, key_segments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {
+            **super().get_config(),
+            "score": keras.saving.serialize_keras_object(self.score),
+            "mask": self.mask.to_json(),
+            "dropout": self.dropout.rate,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Attention":
+        """Rebuild the layer."""
+        config["score"] = keras.saving.deserialize_keras_object(config["score"])
+        config["mask"] = Mask.from_json(config["mask"])
+        return cls(**config)

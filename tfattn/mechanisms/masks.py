@@ -1,0 +1,160 @@
+"""Masks: who may attend to whom, as a predicate of positions.
+
+A mask is `mask(q, k) -> bool` over integer positions that broadcast: True means *may attend*. Only
+plain operators are used, so the same line runs on numpy, TensorFlow and JAX. A mask is static and
+hashable: it lives in a configuration and never travels as a tensor. Padding and packing are not
+masks but `segments` (tfattn.mechanisms.attention). D2L section 11.3.2 masks by lengths instead.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tfattn.spec import Spec
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Mask(Spec):
+    """Base of all masks; combine them with `&`, `|` and `~`."""
+
+    def __call__(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return whether query position `q` may attend to key position `k`."""
+        raise TypeError(f"{type(self).__name__} does not say who may attend to whom.")
+
+    def __and__(self, other: "Mask") -> "Mask":
+        return And(self, other)
+
+    def __or__(self, other: "Mask") -> "Mask":
+        return Or(self, other)
+
+    def __invert__(self) -> "Mask":
+        return Not(self)
+
+
+@dataclass(frozen=True)
+class Everything(Mask):
+    """Every position sees every position: BERT, the T5 encoder (arXiv:1706.03762, section 3.2).
+
+        k 0 1 2 3
+    q 0   x x x x
+      1   x x x x
+      2   x x x x
+      3   x x x x
+    """
+
+    def __call__(self, q, k):
+        """Return True everywhere."""
+        return (q == q) & (k == k)
+
+
+@dataclass(frozen=True)
+class Causal(Mask):
+    """A position sees itself and what came before it: every decoder.
+
+        k 0 1 2 3
+    q 0   x . . .
+      1   x x . .
+      2   x x x .
+      3   x x x x
+    """
+
+    def __call__(self, q, k):
+        """Return `k <= q`."""
+        return k <= q
+
+
+@dataclass(frozen=True)
+class Window(Mask):
+    """A position sees `left` before it and `right` after it (Longformer, arXiv:2004.05150).
+
+    Window(left=1, right=1):
+
+        k 0 1 2 3
+    q 0   x x . .
+      1   x x x .
+      2   . x x x
+      3   . . x x
+    """
+
+    left: int
+    right: int
+
+    def __call__(self, q, k):
+        """Return `q - left <= k <= q + right`."""
+        return (q - k <= self.left) & (k - q <= self.right)
+
+
+@dataclass(frozen=True)
+class Strided(Mask):
+    """A position sees every `step`-th one, counted from itself (arXiv:1904.10509, section 4.2).
+
+    Strided(step=2):
+
+        k 0 1 2 3
+    q 0   x . x .
+      1   . x . x
+      2   x . x .
+      3   . x . x
+    """
+
+    step: int
+
+    def __call__(self, q, k):
+        """Return whether the distance divides by `step`."""
+        return (q - k) % self.step == 0
+
+
+@dataclass(frozen=True)
+class Global(Mask):
+    """The first `size` positions see all and are seen by all (arXiv:2004.05150, section 3.1).
+
+    Global(size=1):
+
+        k 0 1 2 3
+    q 0   x x x x
+      1   x . . .
+      2   x . . .
+      3   x . . .
+    """
+
+    size: int
+
+    def __call__(self, q, k):
+        """Return whether either position is among the first `size`."""
+        return (q < self.size) | (k < self.size)
+
+
+@dataclass(frozen=True)
+class And(Mask):
+    """Both masks allow it: `Causal() & Window(2, 0)`."""
+
+    first: Mask
+    second: Mask
+
+    def __call__(self, q, k):
+        """Return `first & second`."""
+        return self.first(q, k) & self.second(q, k)
+
+
+@dataclass(frozen=True)
+class Or(Mask):
+    """Either mask allows it: `Window(2, 2) | Global(1)`."""
+
+    first: Mask
+    second: Mask
+
+    def __call__(self, q, k):
+        """Return `first | second`."""
+        return self.first(q, k) | self.second(q, k)
+
+
+@dataclass(frozen=True)
+class Not(Mask):
+    """The mask does not allow it."""
+
+    mask: Mask
+
+    def __call__(self, q, k):
+        """Return the opposite of the mask."""
+        return ~self.mask(q, k)

@@ -1,0 +1,95 @@
+"""Positions: how an order-blind attention learns where a token stands (D2L section 11.6.3).
+
+A `Position` has three hooks, each a no-op by default, so that every published kind is one class:
+`embed` adds to the embeddings, `rotate` turns queries and keys, `bias` adds to the scores.
+"""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+class Position(keras.layers.Layer):
+    """Base of all kinds of position; each overrides the hooks that it needs."""
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Add what is known of `positions` (b, t) to the embeddings `x` (b, t, d)."""
+        return x
+
+    def rotate(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Turn queries or keys `x` (b, t, h, e) by their `positions` (b, t)."""
+        return x
+
+    def bias(self, positions: Tensor, key_positions: Tensor) -> Tensor | None:
+        """Return what to add to the scores, broadcasting to (b, h, t, s), or None."""
+        return None
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Learned(Position):
+    """`x + P[positions]` with a trained table P (length, dim) (BERT, arXiv:1810.04805, section 3).
+
+    Args:
+        length: positions 0 to length - 1 have a row.
+        dim: width of the embeddings.
+        initializer: of the table.
+    """
+
+    def __init__(self, length: int, dim: int, initializer: Any = "normal", **kwargs):
+        super().__init__(**kwargs)
+        self.length = length
+        self.dim = dim
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, *shapes):
+        """Create the table."""
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=(self.length, self.dim), initializer=self.initializer
+        )
+        self.built = True
+
+    def embed(self, x, positions):
+        """Add the row of each position."""
+        table = ops.cast(self.embeddings, x.dtype)
+        return x + ops.take(table, positions, axis=0)  # (b, t, d)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        initializer = keras.initializers.serialize(self.initializer)
+        own = {"length": self.length, "dim": self.dim, "initializer": initializer}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Sinusoidal(Position):
+    """`x + P` with fixed waves (Vaswani et al., arXiv:1706.03762, section 3.5; D2L 11.6.3.1).
+
+        P[p, 2j] = sin(p / 10000^(2j/d))        P[p, 2j + 1] = cos(p / 10000^(2j/d))
+
+    Any position has a value, so nothing limits the length; P[p + k] is a rotation of P[p].
+
+    Args:
+        base: the longest wave is 2 pi `base` positions long.
+    """
+
+    def __init__(self, base: float = 10_000.0, **kwargs):
+        super().__init__(**kwargs)
+        self.base = base
+
+    def embed(self, x, positions):
+        """Add the waves at each position."""
+        dim = x.shape[-1]
+        pairs = ops.arange(0, dim, 2, dtype="float32")
+        frequency = ops.exp(pairs * (-math.log(self.base) / dim))  # (d/2,)
+        angle = ops.cast(positions, "float32")[..., None] * frequency  # (b, t, d/2)
+        waves = ops.stack([ops.sin(angle), ops.cos(angle)], axis=-1)  # (b, t, d/2, 2)
+        waves = ops.reshape(waves, (*ops.shape(positions), -1))  # (b, t, d or d + 1)
+        return x + ops.cast(waves[..., :dim], x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "base": self.base}

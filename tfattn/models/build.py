@@ -1,0 +1,129 @@
+"""`build(config, *heads)`: from a row of data to a model, by tables of constructors."""
+
+from typing import Any
+
+import keras
+
+from tfattn.blocks.block import TransformerBlock
+from tfattn.blocks.feedforward import FeedForward
+from tfattn.blocks.heads import ClassifyHead, TokensHead
+from tfattn.blocks.stems import TokenStem
+from tfattn.errors import InputError
+from tfattn.mechanisms.multihead import MultiHeadAttention
+from tfattn.mechanisms.positions import Learned, Sinusoidal
+from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
+from tfattn.models.transformer import Stack, Transformer
+
+POSITIONS = {
+    "learned": lambda config, **kw: Learned(
+        config.max_length, config.dim, _embedding(config), **kw
+    ),
+    "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
+}
+
+SUBLAYERS = {
+    "self": lambda config, mask, **kw: MultiHeadAttention(
+        config.dim, config.heads, mask, config.attention_dropout, _kernel(config), **kw
+    ),
+    "feedforward": lambda config, mask, **kw: FeedForward(
+        config.dim, config.hidden_dim, config.activation, _kernel(config), **kw
+    ),
+}
+
+HEADS = {
+    Tokens: lambda config, head, **kw: TokensHead(
+        config.vocab_size,
+        config.dim,
+        head.transform,
+        config.activation,
+        config.norm_epsilon,
+        _kernel(config),
+        **kw,
+    ),
+    Classify: lambda config, head, **kw: ClassifyHead(
+        head.classes, config.dim, head.dropout, _kernel(config), **kw
+    ),
+}
+
+
+def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transformer:
+    """Return the model that `config` describes, with its weights created.
+
+    Args:
+        config: from `tfattn.preset("bert-base-uncased")` or your own.
+        *heads: what sits on it, such as `Tokens()` or `Classify(classes=3)`; none = hidden states.
+        dtype: a Keras dtype policy, such as "mixed_bfloat16"; default the global one.
+
+    Raises:
+        InputError: two heads of one name.
+    """
+    names = [head.name for head in heads]
+    if len(set(names)) < len(names):
+        raise InputError(f"heads: expected different names. Received: {names}.")
+    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    pooled = any(
+        isinstance(head, Pool) or (isinstance(head, Classify) and head.pool == "pooler")
+        for head in heads
+    )
+    model = Transformer(
+        config,
+        heads,
+        stem=TokenStem(
+            config.vocab_size,
+            config.dim,
+            POSITIONS[config.position](config, dtype=policy, name="positions"),
+            config.types,
+            config.dropout,
+            config.norm_epsilon,
+            _embedding(config),
+            dtype=policy,
+            name="stem",
+        ),
+        encoder=Stack(
+            [_block(config, index, policy) for index in range(config.depth)],
+            config.dim,
+            config.norm == "pre",
+            config.norm_epsilon,
+            dtype=policy,
+            name="encoder",
+        ),
+        pooler=keras.layers.Dense(
+            config.dim, "tanh", kernel_initializer=_kernel(config), dtype=policy, name="pooler"
+        )
+        if pooled
+        else None,
+        head_layers={
+            head.name: HEADS[type(head)](config, head, dtype=policy, name=head.name)
+            for head in heads
+            if type(head) in HEADS
+        },
+        dtype=policy,
+        name="transformer",
+    )
+    model.build()
+    return model
+
+
+def _block(config, index, policy):
+    mask = config.masks[index % len(config.masks)]
+    sublayers = {
+        name: SUBLAYERS[name](config, mask, dtype=policy, name=name) for name in config.layout
+    }
+    return TransformerBlock(
+        sublayers,
+        config.dim,
+        config.norm,
+        config.dropout,
+        config.norm_epsilon,
+        dtype=policy,
+        name=f"block_{index}",
+    )
+
+
+def _embedding(config):
+    return keras.initializers.TruncatedNormal(stddev=config.embedding_std)
+
+
+def _kernel(config):
+    std = config.kernel_std if config.kernel_std is not None else config.dim**-0.5
+    return keras.initializers.TruncatedNormal(stddev=std)
