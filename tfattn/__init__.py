@@ -48,6 +48,7 @@ _NAMES = {
     "from_huggingface": "tfattn.checkpoints",
     "to_huggingface": "tfattn.checkpoints",
     "load": "tfattn.checkpoints",
+    "read": "tfattn.checkpoints",
     "save": "tfattn.checkpoints",
 }
 

@@ -32,7 +32,7 @@ def island(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return `fn`, compiled alone by XLA when it is called inside `fusing()`.
 
     Args:
-        fn: written in keras.ops, from tensors (or None) to one tensor. Integer and boolean
+        fn: written in keras.ops, from tensors, numbers or None to one tensor. Integer and boolean
             arguments have no gradient.
     """
     if keras.backend.backend() != "tensorflow":

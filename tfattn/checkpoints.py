@@ -1,7 +1,7 @@
 """Weights on disk: our own folders, and those of published checkpoints, by tables of names.
 
-A folder of ours holds `config.json` (the config and heads) and `model.safetensors` (arrays by path
-of the weight). A folder of theirs holds `config.json` with a `model_type` and one or several safetensors
+A folder of ours holds `config.json` (config and heads) and `model.safetensors` (arrays by path of
+the weight). A folder of theirs holds `config.json` with a `model_type` and one or more safetensors
 files; the family's RENAMES table is read forwards to load it and backwards to write it. Nothing is
 ever unpickled.
 """
@@ -9,10 +9,11 @@ ever unpickled.
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import ml_dtypes  # noqa: F401 - teaches numpy the bfloat16 of many published files
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -20,20 +21,26 @@ from safetensors.numpy import save_file
 from tfattn.errors import InputError
 from tfattn.families import FAMILIES
 from tfattn.models.build import build
-from tfattn.models.config import Classify, Head, TransformerConfig
+from tfattn.models.config import Classify, Head, Pool, TransformerConfig
 from tfattn.models.transformer import Transformer
-from tfattn.spec import unknown
+from tfattn.spec import Spec, unknown
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 Weights = dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Saved(Spec):
+    """What `config.json` of a folder of ours says."""
+
+    config: TransformerConfig
+    heads: tuple[Head, ...] = ()
+    format: Literal["tfattn"] = "tfattn"
+
+
 def save(model: Transformer, folder: str | Path) -> None:
     """Write the model to `folder`: `config.json` and `model.safetensors`."""
-    weights = {path: np.asarray(v.numpy()) for path, v in model.weights_by_path().items()}
-    weights = {path: w for path, w in weights.items() if not path.endswith("seed_generator_state")}
-    heads = [head.to_json() for head in model.heads]
-    _write(folder, {"format": "tfattn", "config": model.config.to_json(), "heads": heads}, weights)
+    _write(folder, Saved(model.config, model.heads).to_json(), _arrays(model))
 
 
 def load(folder: str | Path, dtype: Any = None) -> Transformer:
@@ -75,31 +82,41 @@ def to_huggingface(model: Transformer, folder: str | Path) -> None:
     """Write the model as a published BERT checkpoint is written; `from_huggingface` reads it.
 
     Raises:
-        InputError: a head for which that format has no name.
+        InputError: an option or a head for which that format has no name.
     """
     model_type = "bert"
-    family = FAMILIES[model_type]
-    names = tuple(head.name for head in model.heads if head.name != "pooler")
+    family, config = FAMILIES[model_type], model.config
+    named = {"embedding_std", *(ours for _, ours in family.FIELDS)}
+    for field in (f.name for f in fields(config) if f.name not in named):
+        only, received = getattr(family.BASE, field), getattr(config, field)
+        if received != only:
+            raise InputError(
+                f"TransformerConfig.{field}: expected {only!r}, which is all that their format "
+                f"knows. Received: {received!r}."
+            )
+    names = tuple(sorted(head.name for head in model.heads if not isinstance(head, Pool)))
     mean = [h.name for h in model.heads if isinstance(h, Classify) and h.pool != "pooler"]
     if names not in family.ARCHITECTURES or mean:
         raise InputError(
             f"heads: expected one of {sorted(family.ARCHITECTURES)}, pooled by 'pooler', for which "
             f"their format has a name. Received: {names}{' with mean pooling' if mean else ''}."
         )
-    config = model.config
-    fields = {theirs: getattr(config, ours) for theirs, ours in family.FIELDS}
-    fields["initializer_range"] = config.kernel_std or config.dim**-0.5
-    fields |= {"model_type": model_type, "architectures": [family.ARCHITECTURES[names]]}
-    fields["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
-    ours = {path: np.asarray(v.numpy()) for path, v in model.weights_by_path().items()}
-    theirs = {
-        row.theirs: row.to_theirs(ours[row.ours], config.heads)
-        for row in _rows(family, config.depth)
-        if row.ours in ours
-    }
+    described = {theirs: getattr(config, ours) for theirs, ours in family.FIELDS}
+    described["initializer_range"] = config.kernel_std or config.dim**-0.5
+    described |= {"model_type": model_type, "architectures": [family.ARCHITECTURES[names]]}
+    described["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
+    ours = _arrays(model)
+    parts = {path.split("/")[0] for path in ours}
+    rows = [r for r in _rows(family, config.depth) if r.ours and r.ours.split("/")[0] in parts]
+    different = sorted(set(ours) ^ {row.ours for row in rows})
+    if different:
+        raise InputError(
+            f"model: expected the weights that their format names. Received others: {different}."
+        )
+    theirs = {row.theirs: row.to_theirs(ours[row.ours], config.heads) for row in rows}
     if not names:  # the bare model is saved without its prefix
         theirs = {name.removeprefix(f"{model_type}."): w for name, w in theirs.items()}
-    _write(folder, fields, theirs)
+    _write(folder, described, theirs)
 
 
 def read(folder: str | Path) -> tuple[TransformerConfig, tuple[Head, ...], Weights]:
@@ -132,11 +149,7 @@ def assign(
     Raises:
         InputError: names every missing, unused and misshapen weight at once.
     """
-    wanted = {
-        path: variable
-        for path, variable in model.weights_by_path().items()
-        if not path.endswith("seed_generator_state")
-    }
+    wanted = model.weights_by_path()
     absent = [p for p in wanted if p not in weights and p.split("/")[0] not in fresh]
     extra = [p for p in weights if p not in wanted and p.split("/")[0] not in unused]
     shapes = [
@@ -157,24 +170,21 @@ def _read_ours(folder):
     described = _json(folder / CONFIG)
     if described.get("format") != "tfattn":
         raise InputError(f"{folder / CONFIG}: expected a model saved by tfattn. Received another.")
-    config = TransformerConfig.from_json(described.get("config", {}), str(folder / CONFIG))
-    heads = tuple(Head.from_json(h, str(folder / CONFIG)) for h in described.get("heads", []))
-    return config, heads, _tensors(folder / WEIGHTS)
+    saved = Saved.from_json(described, f"{folder / CONFIG}: model")
+    return saved.config, saved.heads, _tensors(folder / WEIGHTS)
 
 
 def _read_theirs(folder):
     described = _json(folder / CONFIG)
-    model_type = described.get("model_type")
+    model_type = str(described.get("model_type"))
     if model_type not in FAMILIES:
-        raise InputError(
-            f"{folder / CONFIG}: model_type: {unknown('type', str(model_type), FAMILIES)}"
-        )
-    if described.get("position_embedding_type", "absolute") != "absolute":
-        raise InputError(
-            f"{folder / CONFIG}: position_embedding_type: expected 'absolute'. "
-            f"Received: {described['position_embedding_type']!r}."
-        )
+        raise InputError(f"{folder / CONFIG}: model_type: {unknown('type', model_type, FAMILIES)}")
     family = FAMILIES[model_type]
+    for option, value in family.REQUIRED:
+        if described.get(option, value) != value:
+            raise InputError(
+                f"{folder / CONFIG}: {option}: expected {value!r}. Received: {described[option]!r}."
+            )
     given = {o: described[t] for t, o in family.FIELDS if described.get(t) is not None}
     try:
         config = replace(family.BASE, **given)
@@ -190,7 +200,8 @@ def _read_theirs(folder):
     if not any(name.startswith(prefix) for name in theirs):  # saved without a head
         bare = ("embeddings.", "encoder.", "pooler.")
         theirs = {prefix + n if n.startswith(bare) else n: w for n, w in theirs.items()}
-    heads = tuple(make(theirs[key].shape) for key, make in family.DETECT if key in theirs)
+    shapes = {name: weight.shape for name, weight in theirs.items()}
+    heads = tuple(make(shapes[key]) for key, make in family.DETECT if shapes.get(key))
     rows = {row.theirs: row for row in _rows(family, config.depth)}
     weights = {}
     for name, weight in theirs.items():
@@ -200,9 +211,13 @@ def _read_theirs(folder):
         elif row.ours is not None:
             try:
                 weights[row.ours] = row.to_ours(weight, config.heads)
-            except ValueError:
+            except (ValueError, IndexError):
                 weights[row.ours] = weight  # `assign` will name its shape
     return config, heads, weights
+
+
+def _arrays(model) -> Weights:
+    return {path: np.asarray(v) for path, v in model.weights_by_path().items()}
 
 
 def _rows(family, depth):
@@ -212,8 +227,9 @@ def _rows(family, depth):
 def _all_tensors(folder):
     if not (folder / INDEX).exists():
         return _tensors(folder / WEIGHTS)
-    shards = sorted(set(_json(folder / INDEX).get("weight_map", {}).values()))
-    if any(Path(shard).name != shard for shard in shards):
+    places = _json(folder / INDEX).get("weight_map")
+    shards = sorted({str(shard) for shard in places.values()}) if isinstance(places, dict) else []
+    if not shards or any(Path(shard).name != shard for shard in shards):
         raise InputError(
             f"{folder / INDEX}: expected names of files beside it. Received: {shards}."
         )
@@ -231,7 +247,7 @@ def _tensors(path) -> Weights:
 
 
 def _float32(array):
-    return array if array.dtype.kind in "iu" else array.astype("float32")
+    return array if array.dtype.kind in "iu" else array.astype("float32", copy=False)
 
 
 def _json(path) -> dict[str, Any]:
@@ -249,8 +265,10 @@ def _json(path) -> dict[str, Any]:
 def _write(folder, described, weights):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # The config comes last: a folder that has one is whole.
     save_file(weights, folder / f".{WEIGHTS}", metadata={"format": "pt"})
+    # The old config goes first and the new one comes last: a folder that has one is whole.
+    for stale in (CONFIG, INDEX):
+        (folder / stale).unlink(missing_ok=True)
     os.replace(folder / f".{WEIGHTS}", folder / WEIGHTS)
     (folder / f".{CONFIG}").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     os.replace(folder / f".{CONFIG}", folder / CONFIG)

@@ -4,6 +4,7 @@ Masks, model configurations, heads, objectives and whole recipes are Specs: plai
 by value, hashable, and free of Keras and TensorFlow, so that reading one costs nothing.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -11,7 +12,7 @@ import json
 import types
 import typing
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from tfattn.errors import InputError
 
@@ -23,12 +24,6 @@ class Spec:
     A Spec in JSON is an object of its fields and `"spec"`, the name of its class, so that a field
     declared as a base class (`Mask`, `Objective`) can hold any of its kind.
     """
-
-    _kinds: ClassVar[dict[str, type["Spec"]]] = {}
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        Spec._kinds[cls.__name__] = cls
 
     def __post_init__(self):
         """Check and normalise every field against its annotation."""
@@ -51,20 +46,25 @@ class Spec:
         where = where or cls.__name__
         if not isinstance(data, dict):
             raise InputError(f"{where}: expected an object of fields. Received: {data!r}.")
-        name = data.get("spec", cls.__name__)
-        kind = Spec._kinds.get(name)
-        if kind is None or not issubclass(kind, cls):
-            known = [n for n, k in Spec._kinds.items() if issubclass(k, cls)]
-            raise InputError(f"{where}: expected one of {sorted(known)}. Received: spec={name!r}.")
-        fields = _annotations(kind)
-        for key in data:
-            if key != "spec" and key not in fields:
-                raise InputError(f"{where}: {unknown('field', key, fields)}")
-        given = {k: v for k, v in data.items() if k != "spec"}
+        name = str(data.get("spec", cls.__name__))
+        kind = _kinds(cls).get(name)
+        if kind is None:
+            raise InputError(f"{where}: {unknown('spec', name, _kinds(cls))}")
+        annotations = _annotations(kind)
+        given = {key: value for key, value in data.items() if key != "spec"}
+        for key in given:
+            if key not in annotations:
+                raise InputError(f"{where}: {unknown('field', key, annotations)}")
+        missing = [f.name for f in dataclasses.fields(kind) if _required(f) and f.name not in given]
+        if missing:
+            received = ", ".join(given) or "nothing"
+            raise InputError(f"{where}: missing {', '.join(missing)}. Received: {received}.")
+        given = {k: _convert(v, annotations[k], f"{where}.{k}") for k, v in given.items()}
         try:
-            return kind(**{k: _convert(v, fields[k], f"{where}.{k}") for k, v in given.items()})
-        except TypeError as error:  # a field without a default is missing
-            raise InputError(f"{where}: {error}.") from None
+            return kind(**given)
+        except InputError as error:  # fields that do not fit each other
+            own = str(error).removeprefix(f"{kind.__name__}.")
+            raise InputError(f"{where}.{own}") from None
 
     def save(self, path: str | Path) -> None:
         """Write the JSON to `path`, readable and with a final newline."""
@@ -83,7 +83,7 @@ class Spec:
             raise InputError(f"{path}: expected a {cls.__name__} in JSON. No such file.") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: expected a {cls.__name__} in JSON. {error}.") from None
-        return cls.from_json(data, where=str(path))
+        return cls.from_json(data, where=f"{path}: {cls.__name__}")
 
 
 def unknown(what: str, name: str, known: typing.Iterable[str]) -> str:
@@ -92,6 +92,18 @@ def unknown(what: str, name: str, known: typing.Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {name!r}.{hint} Expected one of: {', '.join(known)}."
+
+
+def _kinds(cls: type[Spec]) -> dict[str, type[Spec]]:
+    """Return `cls` and all below it by name; two families may use one name for different things."""
+    found = {cls.__name__: cls}
+    for below in cls.__subclasses__():
+        found |= _kinds(below)
+    return found
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 @functools.cache
@@ -108,22 +120,22 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _is_spec(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Spec)
+
+
 def _convert(value: Any, annotation: Any, where: str) -> Any:
     """Return `value` as `annotation` asks (lists become tuples), or say what was expected."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any:
         return value
-    if origin is typing.Annotated:
-        return _convert(value, arguments[0], where)
     if origin in (typing.Union, types.UnionType):
-        problems = []
         for choice in arguments:
-            try:
+            named = _is_spec(choice) and isinstance(value, dict) and str(value.get("spec"))
+            if named and named in _kinds(choice):
+                return choice.from_json(value, where)  # or says what is wrong with this kind
+            with contextlib.suppress(InputError):
                 return _convert(value, choice, where)
-            except InputError as error:
-                problems.append(error)
-        if isinstance(value, dict):  # the Spec's own complaint says more than a list of types
-            raise problems[0]
     elif origin is typing.Literal:
         if value in arguments:
             return value
@@ -136,8 +148,11 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
                     _convert(v, arguments[0], f"{where}[{i}]") for i, v in enumerate(value)
                 )
             if len(arguments) == len(value):
-                return tuple(_convert(v, a, where) for v, a in zip(value, arguments, strict=True))
-    elif isinstance(annotation, type) and issubclass(annotation, Spec):
+                return tuple(
+                    _convert(v, a, f"{where}[{i}]")
+                    for i, (v, a) in enumerate(zip(value, arguments, strict=True))
+                )
+    elif _is_spec(annotation):
         if isinstance(value, annotation):
             return value
         if isinstance(value, dict):

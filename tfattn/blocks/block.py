@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfattn import backend
+from tfattn.mechanisms import nested
 
 Tensor = Any
 
@@ -29,11 +30,16 @@ class Residual(keras.layers.Layer):
         norm: "post" or "pre".
         dropout: share of the sublayer's outputs dropped in training.
         epsilon: added to the variance.
+
+    Raises:
+        ValueError: another `norm`.
     """
 
     def __init__(self, norm: str = "post", dropout: float = 0.0, epsilon: float = 1e-12, **kwargs):
         super().__init__(**kwargs)
-        self.placement = norm
+        if norm not in ("post", "pre"):
+            raise ValueError(f"norm must be 'post' or 'pre'. Received: norm={norm!r}.")
+        self.pre = norm == "pre"
         self.epsilon = epsilon
         self.norm = keras.layers.LayerNormalization(
             epsilon=epsilon, dtype=self.dtype_policy, name="norm"
@@ -48,19 +54,20 @@ class Residual(keras.layers.Layer):
 
     def enter(self, x: Tensor) -> Tensor:
         """Return the sublayer's input."""
-        return self.norm(x) if self.placement == "pre" else x
+        return self.norm(x) if self.pre else x
 
     def leave(self, x: Tensor, y: Tensor, training: bool | None = None) -> Tensor:
         """Join the stream `x` and the sublayer's output `y`, both (b, t, d)."""
         y = self.dropout(y, training=training)
-        if self.placement == "pre":
+        if self.pre:
             return x + y
         gamma, beta = ops.convert_to_tensor(self.norm.gamma), ops.convert_to_tensor(self.norm.beta)
         return self.add_norm(x, y, gamma, beta, self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        own = {"norm": self.placement, "dropout": self.dropout.rate, "epsilon": self.epsilon}
+        norm = "pre" if self.pre else "post"
+        own = {"norm": norm, "dropout": self.dropout.rate, "epsilon": self.epsilon}
         return {**super().get_config(), **own}
 
 
@@ -133,7 +140,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        sublayers = {n: keras.saving.serialize_keras_object(s) for n, s in self.sublayers.items()}
+        sublayers = {name: nested.to_config(layer) for name, layer in self.sublayers.items()}
         own = {"sublayers": sublayers, "dim": self.dim, "norm": self.norm}
         rest = {"dropout": self.dropout, "epsilon": self.epsilon}
         return {**super().get_config(), **own, **rest}

@@ -35,12 +35,8 @@ class TokensHead(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.vocab_size, self.dim, self.activation, self.epsilon = (
-            vocab_size,
-            dim,
-            activation,
-            epsilon,
-        )
+        self.vocab_size, self.dim = vocab_size, dim
+        self.activation, self.epsilon = activation, epsilon
         self.initializer = keras.initializers.get(initializer)
         self.transform = self.norm = None
         if transform:
@@ -60,7 +56,13 @@ class TokensHead(keras.layers.Layer):
         if self.transform is not None and self.norm is not None:
             self.transform.build((None, None, self.dim))
             self.norm.build((None, None, self.dim))
-        self.bias = self.add_weight(name="bias", shape=(self.vocab_size,), initializer="zeros")
+        self.bias = self.add_weight(  # added to float32 logits under every dtype policy
+            name="bias",
+            shape=(self.vocab_size,),
+            initializer="zeros",
+            dtype="float32",
+            autocast=False,
+        )
         self.built = True
 
     def call(

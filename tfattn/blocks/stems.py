@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tfattn.mechanisms import nested
 from tfattn.mechanisms.positions import Position
 
 Tensor = Any
@@ -75,7 +76,7 @@ class TokenStem(keras.layers.Layer):
             **super().get_config(),
             "vocab_size": self.tokens.input_dim,
             "dim": self.tokens.output_dim,
-            "position": keras.saving.serialize_keras_object(self.position),
+            "position": nested.to_config(self.position),
             "types": self.types.input_dim if self.types is not None else 0,
             "dropout": self.dropout.rate,
             "epsilon": self.norm.epsilon,

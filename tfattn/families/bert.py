@@ -86,6 +86,11 @@ RENAMES = [  # theirs, ours, how ("{}" = number of the layer; how = None copies)
     Rename("classifier.bias", "classify/logits/bias"),
 ]
 
+REQUIRED = [  # options of their config.json that have one value here
+    ("position_embedding_type", "absolute"),
+    ("is_decoder", False),
+]
+
 LEGACY = [  # suffixes in the first published files, as they are called now
     ("LayerNorm.gamma", "LayerNorm.weight"),
     ("LayerNorm.beta", "LayerNorm.bias"),
@@ -97,10 +102,10 @@ DETECT = [  # their weight, and the head that a file which has it was saved with
     ("classifier.weight", lambda shape: Classify("classify", classes=shape[0])),
 ]
 
-ARCHITECTURES = {  # heads by name, and the class that reads the file
+ARCHITECTURES = {  # sorted names of the heads, and the class that reads the file
     (): "BertModel",
     ("tokens",): "BertForMaskedLM",
-    ("tokens", "next"): "BertForPreTraining",
+    ("next", "tokens"): "BertForPreTraining",
     ("next",): "BertForNextSentencePrediction",
     ("classify",): "BertForSequenceClassification",
 }

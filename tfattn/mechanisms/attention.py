@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from tfattn import backend
+from tfattn.mechanisms import nested
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.scores import ScaledDotProduct
 
@@ -41,10 +42,11 @@ def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     """
     dtype = scores.dtype
     scores = ops.cast(scores, "float32")
+    softmax = ops.ones_like if scores.shape[-1] == 1 else ops.softmax  # Keras warns of one key
     if allowed is None:
-        return ops.cast(ops.softmax(scores), dtype)
+        return ops.cast(softmax(scores), dtype)
     # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN.
-    weights = ops.softmax(ops.where(allowed, scores, -1e30))
+    weights = softmax(ops.where(allowed, scores, -1e30))
     return ops.cast(ops.where(allowed, weights, 0.0), dtype)
 
 
@@ -115,21 +117,26 @@ class Attention(keras.layers.Layer):
         if segments is None and key_segments is None and self.mask == Everything():
             return None
         batch, t, s = ops.shape(query)[0], ops.shape(query)[1], ops.shape(key)[1]
-        if positions is None:
-            positions = ops.broadcast_to(ops.arange(t), (batch, t))
-        if segments is None:
-            segments = ops.ones((batch, t), "int32")
-        if key_positions is None:
-            key_positions = ops.broadcast_to(ops.arange(s), (batch, s))
-        if key_segments is None:
-            key_segments = ops.ones((batch, s), "int32")
-        return admissible(self.mask, positions, key_positions, segments, key_segments)
+
+        def integers(given, default, length):  # (b, length), of one dtype to be compared
+            if given is None:
+                return ops.broadcast_to(default, (batch, length))
+            return ops.cast(given, "int32")
+
+        one = ops.ones((), "int32")
+        return admissible(
+            self.mask,
+            integers(positions, ops.arange(t, dtype="int32"), t),
+            integers(key_positions, ops.arange(s, dtype="int32"), s),
+            integers(segments, one, t),
+            integers(key_segments, one, s),
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {
             **super().get_config(),
-            "score": keras.saving.serialize_keras_object(self.score),
+            "score": nested.to_config(self.score),
             "mask": self.mask.to_json(),
             "dropout": self.dropout.rate,
         }
@@ -137,6 +144,5 @@ class Attention(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Attention":
         """Rebuild the layer."""
-        config["score"] = keras.saving.deserialize_keras_object(config["score"])
-        config["mask"] = Mask.from_json(config["mask"])
-        return cls(**config)
+        score = keras.saving.deserialize_keras_object(config["score"])
+        return cls(**{**config, "score": score, "mask": Mask.from_json(config["mask"])})

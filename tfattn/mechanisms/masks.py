@@ -9,6 +9,7 @@ masks but `segments` (tfattn.mechanisms.attention). D2L section 11.3.2 masks by 
 from dataclasses import dataclass
 from typing import Any
 
+from tfattn.errors import InputError
 from tfattn.spec import Spec
 
 Tensor = Any
@@ -99,6 +100,11 @@ class Strided(Mask):
     """
 
     step: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.step < 1:
+            raise InputError(f"Strided.step: expected at least 1. Received: {self.step}.")
 
     def __call__(self, q, k):
         """Return whether the distance divides by `step`."""

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
@@ -64,11 +65,13 @@ class MultiHeadAttention(keras.layers.Layer):
         )
 
     def build(self, *shapes):
-        """Create the four projections."""
+        """Create the four projections, and the position's weights where it has some."""
         for layer in (self.query, self.key, self.value):
             layer.build((None, None, self.dim))
         self.output_projection.build((None, None, self.heads, self.dim // self.heads))
         self.attention.build()
+        if self.position is not None and not self.position.built:  # it may be shared by all blocks
+            self.position.build()
         self.built = True
 
     def call(
@@ -128,7 +131,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "mask": self.attention.mask.to_json(),
             "dropout": self.attention.dropout.rate,
             "initializer": keras.initializers.serialize(self.initializer),
-            "position": keras.saving.serialize_keras_object(self.position),
+            "position": nested.to_config(self.position),
         }
 
     @classmethod

@@ -16,6 +16,10 @@ Tensor = Any
 class Position(keras.layers.Layer):
     """Base of all kinds of position; each overrides the hooks that it needs."""
 
+    def build(self, *shapes):
+        """Create nothing: most kinds have no weights."""
+        self.built = True
+
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Add what is known of `positions` (b, t) to the embeddings `x` (b, t, d)."""
         return x

@@ -11,7 +11,7 @@ from tfattn.blocks.stems import TokenStem
 from tfattn.errors import InputError
 from tfattn.mechanisms.multihead import MultiHeadAttention
 from tfattn.mechanisms.positions import Learned, Sinusoidal
-from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
+from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
 from tfattn.models.transformer import Stack, Transformer
 
 POSITIONS = {
@@ -55,16 +55,19 @@ def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transfo
         dtype: a Keras dtype policy, such as "mixed_bfloat16"; default the global one.
 
     Raises:
-        InputError: two heads of one name.
+        InputError: what is not a head, or two parts of the model of one name.
     """
+    for head in heads:
+        if type(head) not in (*HEADS, Pool):
+            raise InputError(f"heads: expected Tokens(), Classify(), Pool(). Received: {head!r}.")
     names = [head.name for head in heads]
-    if len(set(names)) < len(names):
-        raise InputError(f"heads: expected different names. Received: {names}.")
+    paths = ["stem", "encoder", "pooler", *(h.name for h in heads if not isinstance(h, Pool))]
+    if len(set(names)) < len(names) or len(set(paths)) < len(paths):
+        raise InputError(
+            "heads: expected different names, none of them 'stem', 'encoder' or 'pooler'. "
+            f"Received: {names}."
+        )
     policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-    pooled = any(
-        isinstance(head, Pool) or (isinstance(head, Classify) and head.pool == "pooler")
-        for head in heads
-    )
     model = Transformer(
         config,
         heads,
@@ -90,7 +93,7 @@ def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transfo
         pooler=keras.layers.Dense(
             config.dim, "tanh", kernel_initializer=_kernel(config), dtype=policy, name="pooler"
         )
-        if pooled
+        if needs_pooler(heads)
         else None,
         head_layers={
             head.name: HEADS[type(head)](config, head, dtype=policy, name=head.name)

@@ -4,6 +4,7 @@ Neither Keras nor a backend is imported here, so that presets can be listed, cou
 once. `tfattn.models.build` turns a config into a model.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +41,10 @@ class Classify(Head):
         super().__post_init__()
         if self.classes < 1:
             raise InputError(f"Classify.classes: expected at least 1. Received: {self.classes}.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(
+                f"Classify.dropout: expected a share from 0 to below 1. Received: {self.dropout}."
+            )
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,8 @@ class TransformerConfig(Spec):
     activation: Literal["gelu", "relu"] = "gelu"  # of the feed-forward network; gelu by erf
     dropout: float = 0.1  # after the stem and after each sublayer
     attention_dropout: float = 0.1  # on the attention weights
-    embedding_std: float = 0.02  # standard deviation of new embeddings
-    kernel_std: float | None = 0.02  # of new kernels; None = 1 / sqrt(dim), the narrow model's
+    embedding_std: float = 0.02  # of new embeddings: normal, cut at two standard deviations
+    kernel_std: float | None = 0.02  # of new kernels, likewise; None = 1 / sqrt(dim)
     masks: tuple[Mask, ...] = (Everything(),)  # tiled over the depth
     layout: tuple[Literal["self", "feedforward"], ...] = ("self", "feedforward")  # of a block
 
@@ -88,6 +93,8 @@ class TransformerConfig(Spec):
         for field in ("masks", "layout"):
             if not getattr(self, field):
                 self._refuse(field, "at least one")
+        if len(set(self.layout)) < len(self.layout):
+            self._refuse("layout", "different names")  # a name is the path of the weights
         if self.types < 0:
             self._refuse("types", "0 or more")
 
@@ -107,7 +114,7 @@ class TransformerConfig(Spec):
         }
         block = sum(sublayer[name] + norm for name in self.layout)
         total = embeddings + self.depth * block + (norm if self.norm == "pre" else 0)
-        if any(_pooled(head) for head in heads):
+        if needs_pooler(heads):
             total += d * d + d
         for head in heads:
             if isinstance(head, Tokens):
@@ -134,5 +141,6 @@ class TransformerConfig(Spec):
         return 3 * 2 * forward
 
 
-def _pooled(head: Head) -> bool:
-    return isinstance(head, Pool) or (isinstance(head, Classify) and head.pool == "pooler")
+def needs_pooler(heads: Iterable[Head]) -> bool:
+    """Return whether any head reads BERT's pooler."""
+    return any(isinstance(h, Pool) or isinstance(h, Classify) and h.pool == "pooler" for h in heads)

@@ -6,9 +6,13 @@ import keras
 from keras import ops
 
 from tfattn.blocks.heads import mean_pool
-from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
+from tfattn.errors import InputError
+from tfattn.mechanisms import nested
+from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
+from tfattn.spec import unknown
 
 Tensor = Any
+FEATURES = ("tokens", "segments", "positions", "types", "predict_positions")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -74,7 +78,7 @@ class Stack(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        blocks = [keras.saving.serialize_keras_object(block) for block in self.blocks]
+        blocks = [nested.to_config(block) for block in self.blocks]
         own = {"blocks": blocks, "dim": self.dim, "final_norm": self.norm is not None}
         return {**super().get_config(), **own, "epsilon": self.epsilon}
 
@@ -144,12 +148,15 @@ class Transformer(keras.Model):
         """Return the output of the heads, with the attention weights per block if asked for."""
         if not isinstance(features, dict):
             features = {"tokens": features}
+        for name in features:
+            if name not in FEATURES:
+                raise InputError(f"features: {unknown('feature', name, FEATURES)}")
         tokens = features["tokens"]
         segments, positions = features.get("segments"), features.get("positions")
         if segments is None:
             segments = ops.cast(tokens != self.config.pad_id, "int32")
         if positions is None:
-            positions = ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))
+            positions = self._positions(tokens)
         hidden = self.stem(tokens, positions, features.get("types"), training=training)
         hidden = self.encoder(
             hidden,
@@ -159,23 +166,31 @@ class Transformer(keras.Model):
             return_weights=return_weights,
         )
         hidden, weights = hidden if return_weights else (hidden, None)
-        pooled = self.pooler(hidden[:, 0]) if self.pooler is not None else None
-        outputs = {}
+        answers = self._answers(hidden, segments, features.get("predict_positions"), training)
+        return (answers, weights) if return_weights else answers
+
+    def _positions(self, tokens):
+        length, limit = tokens.shape[1], self.config.max_length
+        if self.config.position == "learned" and length is not None and length > limit:
+            raise InputError(f"tokens: expected at most {limit} columns. Received: {length}.")
+        return ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))  # (b, t)
+
+    def _answers(self, hidden, segments, predict_positions, training):
+        pooled = self.pooler(hidden[:, 0]) if self.pooler is not None else None  # (b, d)
+        answers = {}
         for head in self.heads:
-            layer = self.head_layers.get(head.name)
-            if isinstance(head, Tokens) and layer is not None:
+            if isinstance(head, Tokens):
                 embeddings = ops.convert_to_tensor(self.stem.tokens.embeddings)
-                outputs[head.name] = layer(hidden, embeddings, features.get("predict_positions"))
-            elif isinstance(head, Classify) and layer is not None:
+                answer = self.head_layers[head.name](hidden, embeddings, predict_positions)
+            elif isinstance(head, Classify):
                 vector = mean_pool(hidden, segments) if head.pool == "mean" else pooled
-                outputs[head.name] = layer(vector, training=training)
-            elif isinstance(head, Pool):
-                outputs[head.name] = pooled
-        if not outputs:
-            outputs = hidden
-        elif len(outputs) == 1:
-            outputs = next(iter(outputs.values()))
-        return (outputs, weights) if return_weights else outputs
+                answer = self.head_layers[head.name](vector, training=training)
+            else:
+                answer = pooled
+            answers[head.name] = answer
+        if not answers:
+            return hidden
+        return answers if len(answers) > 1 else next(iter(answers.values()))
 
     def weights_by_path(self) -> dict[str, keras.Variable]:
         """Return every weight by its path without the model's own name.

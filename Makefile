@@ -1,0 +1,65 @@
+# From nothing: `make pretrain` and `make test` make .venv first. PYTHON picks the interpreter.
+PYTHON ?= $(firstword $(foreach v,3.13 3.12 3.11,$(shell command -v python$(v) 2>/dev/null)) python3)
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help pretrain test test-jax test-parity lint types floors check tensorboard bench clean
+
+help:            ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+pretrain: .venv/runtime   ## pretrain, fine-tune, evaluate and export a small BERT, with no input
+	$(BIN)/python -m pipelines demo
+
+test: .venv/dev  ## run the test suite
+	$(BIN)/python -m pytest -q
+
+test-jax: .venv-jax/ready  ## run the tests of the layers on JAX, without TensorFlow
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q \
+	  tests/mechanisms tests/blocks tests/models tests/test_*.py
+
+test-parity: .venv-parity/ready  ## compare with torch and transformers
+	.venv-parity/bin/python -m pytest -q -m parity tests/parity
+
+lint: .venv/dev  ## look for faults and format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/dev ## check types
+	$(BIN)/pyright
+
+floors: .venv/dev ## check the direction of imports
+	$(BIN)/lint-imports
+
+check: lint types floors test  ## all that a commit must pass
+
+tensorboard: .venv/runtime  ## look at the runs
+	$(BIN)/tensorboard --logdir runs
+
+bench: .venv/dev ## time a training step beside KerasHub's
+	$(BIN)/python -m benchmarks.step
+
+clean:           ## remove environments and caches, not runs
+	rm -rf .venv .venv-jax .venv-parity .pytest_cache .ruff_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and \
+	  f"Python 3.11 to 3.13 is needed; {sys.executable} is {v[0]}.{v[1]}. Set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
+	@touch $@ .venv/runtime
+
+.venv-jax/ready: requirements-jax.txt
+	$(PYTHON) -m venv .venv-jax
+	.venv-jax/bin/python -m pip install -q -r requirements-jax.txt
+	@touch $@
+
+.venv-parity/ready: requirements-parity.txt requirements-dev.txt requirements.txt
+	$(PYTHON) -m venv .venv-parity
+	.venv-parity/bin/python -m pip install -q -r requirements-parity.txt
+	@touch $@

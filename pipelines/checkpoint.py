@@ -1,0 +1,152 @@
+"""Checkpoints: everything that exact resume needs, written whole or not at all.
+
+A checkpoint is a folder `step-00001000/` with `variables.safetensors` (weights, optimizer and
+dropout seeds by path) and `state.json` (step, what the loop remembers, and the sha256 of the
+arrays). It is written under a temporary name, synced, and renamed; a damaged one is recognised and
+the one before it is taken. The position in the data is the step itself (pipelines/data/batches.py).
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from pipelines.runs import sync_folder
+from tfattn.errors import InputError
+
+ARRAYS, STATE = "variables.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a loop remembers besides its variables."""
+
+    step: int
+    best: float | None = None  # metric of the best evaluation so far
+    best_step: int | None = None
+    stale: int = 0  # evaluations since then
+    seconds: float = 0.0  # of training so far
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: holds them.
+        variables: what is saved and restored, by path.
+        keep: how many are kept.
+    """
+
+    def __init__(self, folder: Path, variables: dict[str, keras.Variable], keep: int):
+        self.folder, self.variables, self.keep = folder, variables, keep
+
+    def save(self, state: State) -> None:
+        """Write a checkpoint and remove those that are too old.
+
+        Raises:
+            InputError: no room or no permission; earlier checkpoints are untouched.
+        """
+        target = self.folder / f"step-{state.step:08d}"
+        temporary = self.folder / f".{target.name}.tmp"
+        with _disk(self.folder, temporary):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            arrays = {path: np.asarray(v.value) for path, v in self.variables.items()}
+            save_file(arrays, temporary / ARRAYS)
+            described = {**vars(state), "sha256": _sha256(temporary / ARRAYS)}
+            (temporary / STATE).write_text(json.dumps(described) + "\n", encoding="utf-8")
+            for name in (ARRAYS, STATE):
+                with open(temporary / name, "rb") as file:
+                    os.fsync(file.fileno())
+            shutil.rmtree(target, ignore_errors=True)  # one that was found damaged
+            os.replace(temporary, target)
+            sync_folder(self.folder)
+        for old in self._folders()[self.keep :]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self) -> State | None:
+        """Put the newest whole checkpoint into the variables; return its state, or None.
+
+        Raises:
+            InputError: a checkpoint that is whole but of another model.
+        """
+        for leftover in self.folder.glob(".*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for folder in self._folders():
+            try:
+                described = json.loads((folder / STATE).read_text(encoding="utf-8"))
+                if described.pop("sha256") != _sha256(folder / ARRAYS):
+                    raise ValueError("its sha256 is not the one in state.json")
+                arrays = load_file(folder / ARRAYS)
+                state = State(**described)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                warnings.warn(
+                    f"{folder}: damaged checkpoint skipped for the one before it ({error}).",
+                    stacklevel=2,
+                )
+                continue
+            self._assign(arrays, folder)
+            return state
+        return None
+
+    def _assign(self, arrays, folder):
+        ours = {path: tuple(v.shape) for path, v in self.variables.items()}
+        theirs = {path: array.shape for path, array in arrays.items()}
+        if ours != theirs:
+            wrong = sorted(p for p in ours | theirs if ours.get(p) != theirs.get(p))
+            shown = ", ".join(f"{p} {theirs.get(p)} for {ours.get(p)}" for p in wrong[:3])
+            raise InputError(
+                f"{folder}: expected the variables of this run. "
+                f"Received {len(wrong)} that are missing, unused or of another shape: {shown}."
+            )
+        for path, variable in self.variables.items():
+            variable.assign(arrays[path])
+
+    def _folders(self) -> list[Path]:
+        """Return the checkpoints, newest first."""
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+
+def variables_by_path(*owners: Any) -> dict[str, keras.Variable]:
+    """Return all variables of models and optimizers by path.
+
+    Raises:
+        RuntimeError: two share a path, so that a checkpoint could not tell them apart.
+    """
+    found: dict[str, keras.Variable] = {}
+    for variable in (v for owner in owners for v in owner.variables):
+        if found.setdefault(variable.path, variable) is not variable:
+            raise RuntimeError(f"two variables share the path {variable.path!r}")
+    return found
+
+
+@contextlib.contextmanager
+def _disk(folder: Path, temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        problem = "the disk is full" if full else str(error)
+        raise InputError(
+            f"{folder}: expected room for a checkpoint. The run stops: {problem}. "
+            "The checkpoints before it are whole; start again with the same command."
+        ) from None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

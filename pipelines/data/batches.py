@@ -1,0 +1,117 @@
+"""`batch(k)`: the input of step k as a pure function of (data, seed, k).
+
+Row numbers come from a seeded permutation of each epoch that is computed, not stored; masks and
+other draws are keyed by (seed, epoch, row). Any step is thus reached at once, and a run resumes by
+knowing k alone: no shuffle buffer, no iterator state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+Batch = dict[str, Any]
+
+
+class Rows(Protocol):
+    """What examples are read from: any rows, in any order, as arrays of fixed width."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    @property
+    def read(self) -> Callable[..., Mapping[str, np.ndarray]]:
+        """From indices (b,), and the random draws that these rows ask for, to arrays (b, ...)."""
+        ...
+
+
+# What an objective makes of rows: (arrays, epoch (b,), row (b,)) -> batch.
+Transform = Callable[[dict[str, tf.Tensor], tf.Tensor, tf.Tensor], Batch]
+Draws = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]
+
+
+class Batches:
+    """Batches of rows through an objective's transform.
+
+    Args:
+        rows: where examples are read from.
+        transform: makes features and targets of them, with draws keyed by epoch and row.
+        size: rows a batch.
+        seed: of the order.
+        draws: from epoch (b,) and row (b,), the random draws that reading these rows takes.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        transform: Transform,
+        size: int,
+        seed: int,
+        draws: Draws = lambda epoch, row: (),
+    ):
+        self.rows, self.transform, self.size, self.seed = rows, transform, size, seed
+        self.draws = draws
+        zero = np.zeros(1, np.int64)
+        first = rows.read(zero, *(d.numpy() for d in draws(tf.constant(zero), tf.constant(zero))))
+        self._signature = {
+            name: tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+            for name, array in first.items()
+        }
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Return how many batches make one pass over the rows."""
+        return len(self.rows) / self.size
+
+    def at(self, step: tf.Tensor | int) -> Batch:
+        """Return the batch of one step."""
+        number = tf.cast(step, tf.int64) * self.size + tf.range(self.size, dtype=tf.int64)
+        epoch, place = number // len(self.rows), number % len(self.rows)
+        seeds = tf.stack([tf.fill([self.size], np.int64(self.seed)), epoch, epoch * 0], axis=1)
+        # The raw operation: its public wrapper (2.21) pads a matrix of seeds along both axes.
+        row = tf.raw_ops.RandomIndexShuffle(
+            index=place, seed=seeds, max_index=np.int64(len(self.rows) - 1), rounds=4
+        )
+        return self.transform(self._read(epoch, row), epoch, row)
+
+    def stream(self, first: int, last: int) -> tf.data.Dataset:
+        """Return the batches of the steps from `first` to before `last`."""
+        steps = tf.data.Dataset.range(first, last)
+        batches = steps.map(self.at, num_parallel_calls=2, deterministic=True)
+        return batches.prefetch(4)
+
+    def in_order(self, limit: int | None = None) -> tf.data.Dataset:
+        """Return every row once, for evaluation, as at most `limit` batches.
+
+        All batches have the same size: the last is filled with rows whose `real` is 0.
+        """
+        count = -(-len(self.rows) // self.size)
+        numbers = tf.data.Dataset.range(min(count, limit) if limit else count)
+        return numbers.map(self._ordered, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+    def _ordered(self, step):
+        number = step * self.size + tf.range(self.size, dtype=tf.int64)
+        real = tf.cast(number < len(self.rows), tf.float32)
+        row = tf.minimum(number, len(self.rows) - 1)
+        batch = self.transform(self._read(row * 0, row), row * 0, row)
+        weights = {
+            name: weight * tf.reshape(real, [-1] + [1] * (weight.shape.rank - 1))
+            for name, weight in batch["weights"].items()
+        }
+        return {**batch, "weights": weights, "real": real}
+
+    def _read(self, epoch, row):
+        names = list(self._signature)
+
+        def read(indices, *draws):
+            arrays = self.rows.read(indices, *draws)
+            return [arrays[name] for name in names]
+
+        dtypes = [self._signature[name].dtype for name in names]
+        inputs = [row, *self.draws(epoch, row)]
+        arrays = tf.numpy_function(read, inputs, dtypes, stateful=False)
+        for array, name in zip(arrays, names, strict=True):
+            array.set_shape((self.size, *self._signature[name].shape[1:]))
+        return dict(zip(names, arrays, strict=True))

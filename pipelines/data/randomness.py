@@ -1,0 +1,35 @@
+"""Random numbers as a pure function of (seed, epoch, row, column): no state, no order.
+
+A counter is mixed by an integer hash, so that any worker computes the numbers of any row alone, and
+a resumed run sees what an uninterrupted one saw. tf.random's stateless generators take one seed for
+a whole tensor; here every row has its own.
+"""
+
+import tensorflow as tf
+
+
+def uniform(seed: int, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
+    """Return numbers in [0, 1), (b, columns), that depend on nothing but the arguments.
+
+    Args:
+        seed: of the run.
+        purpose: tells apart the uses within one row.
+        epoch: (b,) integers.
+        row: (b,) integers.
+        columns: numbers a row.
+    """
+    key = _mix(tf.constant((seed * 0x9E3779B9 + purpose * 0x85EBCA6B) % 2**32, tf.uint32))
+    key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(epoch, tf.uint32)))
+    key = _mix(key + tf.cast(row & 0xFFFFFFFF, tf.uint32))
+    key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(tf.bitwise.right_shift(row, 32), tf.uint32)))
+    counter = tf.range(columns, dtype=tf.int32)
+    bits = _mix(_mix(key[:, None] + tf.cast(counter, tf.uint32)[None, :] * 0x9E3779B1))
+    return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24
+
+
+def _mix(x: tf.Tensor) -> tf.Tensor:
+    """Mix 32 bits: two rounds of xor-shift and multiply, a bijection of uint32."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
+        x = x * tf.constant(factor, tf.uint32)
+    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))

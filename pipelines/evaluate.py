@@ -1,0 +1,84 @@
+"""Evaluation of a finished run on any split."""
+
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tfattn
+from pipelines import recipes
+from pipelines.data.batches import Batches, Rows
+from pipelines.data.sources import labelled_rows, read_labelled
+from pipelines.data.tokenizers import WordPiece
+from pipelines.engine import Engine
+from pipelines.objectives import Objective
+from pipelines.recipes import Recipe, TrainConfig
+from pipelines.runs import Run, find_run
+from pipelines.tasks import text_rows, work
+from tfattn.errors import InputError
+from tfattn.models.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is done: its model in float32, vocabulary, and recipe."""
+
+    run: Run
+    recipe: Recipe
+    model: Transformer
+    tokenizer: WordPiece
+
+
+def open_finished(folder: str) -> Finished:
+    """Load the model of a run.
+
+    Raises:
+        InputError: no run there, or one that is not finished.
+    """
+    run = find_run(folder)
+    if not (run.model / "config.json").exists():
+        raise InputError(
+            f"{run.folder}: expected a finished run. Received one without a model; "
+            "finish it with the command that began it."
+        )
+    model = tfattn.load(run.model, dtype="float32")
+    return Finished(run, Recipe.load(run.resolved), model, WordPiece.load(run.model))
+
+
+def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, Any]:
+    """Return the metrics of a run's model on files of the kind that it was trained on.
+
+    Raises:
+        InputError: a run or files that cannot be used.
+    """
+    done = open_finished(folder)
+    recipe, data = done.recipe, done.recipe.data
+    objective: Objective
+    rows: Rows
+    if isinstance(data, recipes.TableData):
+        objective = work(recipe.objective)
+        table = read_labelled(data, files or data.validation, "files")
+        length = data.length or done.model.config.max_length
+        rows = table_rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
+        batches = Batches(rows, objective.batch, batch, 0)
+        count = {"rows": len(rows), "rows_cut": table_rows.cut}
+    else:
+        objective, rows, draws = text_rows(done.run, recipe, files, done.tokenizer)
+        batches = Batches(rows, objective.batch, batch, 0, draws)
+        count = {"rows": len(rows)}
+    engine = Engine(done.model, objective, None, replace(TrainConfig(), compile="graph"))
+    numbers = engine.evaluate(batches.in_order())
+    return {"run": str(done.run.folder), **count, **numbers}
+
+
+def print_table(title: str, numbers: dict[str, Any]) -> None:
+    """Print the metrics for people, on the error stream, where the last line is for programs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in numbers.items():
+        shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
+        table.add_row(name, shown)
+    Console(file=sys.stderr).print(table)

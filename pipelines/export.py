@@ -1,0 +1,151 @@
+"""Export: a SavedModel that takes raw strings, with its tokenizer inside."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import tfattn
+from pipelines import recipes
+from pipelines.data.tokenizers import WordPiece
+from pipelines.evaluate import Finished, open_finished
+from pipelines.runs import check_empty
+from tfattn.models.transformer import Transformer
+
+VERSION = "1"  # the folder that a model server looks for
+
+
+class Features(tf.Module):
+    """Strings to features, in the graph: what pipelines/data/table_rows.py does, for any batch."""
+
+    def __init__(self, tokenizer: WordPiece, length: int, pairs: bool):
+        super().__init__()
+        self.inner = tokenizer.in_graph()  # attached, or its tables are not saved
+        self.start, self.separator = tokenizer.start_id, tokenizer.separator_id
+        self.pad, self.length, self.pairs = tokenizer.pad_id, length, pairs
+
+    def __call__(self, texts: tf.Tensor, seconds: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Return tokens, segments and types (b, t), t the longest of the batch."""
+        first = self._ids(texts)
+        ones = tf.expand_dims(tf.ones_like(texts, tf.int32), 1)
+        start, separator = self.start * ones, self.separator * ones
+        if seconds is None:
+            first = first[:, : self.length - 2]
+            tokens = tf.concat([start, first, separator], axis=1)
+            types = tf.zeros_like(tokens)
+        else:
+            second, room = self._ids(seconds), self.length - 3
+            a, b = first.row_lengths(), second.row_lengths()
+            keep = tf.minimum(b, tf.maximum(tf.cast(room // 2, b.dtype), room - a))
+            second = _cut(second, keep)
+            first = _cut(first, tf.minimum(a, room - keep))
+            one = tf.concat([start, first, separator], axis=1)
+            two = tf.concat([second, separator], axis=1)
+            tokens = tf.concat([one, two], axis=1)
+            types = tf.concat([tf.zeros_like(one), tf.ones_like(two)], axis=1)
+        segments = tf.ones_like(tokens).to_tensor(0)
+        return {
+            "tokens": tokens.to_tensor(self.pad),
+            "segments": segments,
+            "types": types.to_tensor(0),
+        }
+
+    def _ids(self, texts):
+        return tf.cast(self.inner.tokenize(texts), tf.int32)
+
+
+def _cut(ragged, keep):
+    """Keep the first `keep` (b,) values of each row."""
+    places = tf.ragged.range(ragged.row_lengths())
+    rows = tf.cast(places.value_rowids(), keep.dtype)
+    inside = tf.cast(places.flat_values, keep.dtype) < tf.gather(keep, rows)
+    return tf.ragged.boolean_mask(ragged, ragged.with_flat_values(inside))
+
+
+class Served(tf.Module):
+    """What is saved: features, model, and the signature `serving_default`."""
+
+    def __init__(self, model: Transformer, features: Features, objective: recipes.Objective):
+        super().__init__()
+        self.model, self.features = model, features
+        names = ["text", "text_pair"] if features.pairs else ["text"]
+        strings = [tf.TensorSpec((None,), tf.string, name=name) for name in names]
+        self.serve = tf.function(self._answer(objective), input_signature=strings)
+
+    def _answer(self, objective):
+        if isinstance(objective, recipes.Classification):
+            classes = tf.constant(objective.classes)
+
+            def classify(text, text_pair=None):
+                logits = self.model(self.features(text, text_pair), training=False)
+                probabilities = tf.nn.softmax(logits)
+                labels = tf.gather(classes, tf.argmax(logits, axis=-1))
+                every = tf.repeat(classes[None], tf.shape(logits)[0], axis=0)
+                return {"label": labels, "probabilities": probabilities, "classes": every}
+
+            return classify
+        if isinstance(objective, recipes.Regression):
+
+            def regress(text, text_pair=None):
+                raw = self.model(self.features(text, text_pair), training=False)[:, 0]
+                return {"value": raw * objective.scale + objective.offset}
+
+            return regress
+
+        def embed(text):
+            features = self.features(text)
+            hidden = self.model(features, training=False)
+            real = tf.expand_dims(tf.cast(features["segments"] != 0, tf.float32), 2)
+            return {"embedding": tf.reduce_sum(hidden * real, 1) / tf.reduce_sum(real, 1)}
+
+        return embed
+
+
+def export(folder: str, out: str) -> dict[str, Any]:
+    """Write the model of a run as a SavedModel in `out`/1, whole or not at all.
+
+    A classifier gives `label`, `probabilities` and `classes`; a regression `value`; a pretrained
+    model `embedding`, the mean of its hidden states.
+
+    Raises:
+        InputError: no finished run, or an output folder that is not empty or cannot be written.
+    """
+    done = open_finished(folder)
+    target = Path(out).expanduser()
+    check_empty(target)
+    module = served(done)
+    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=target))
+    try:
+        signatures = {"serving_default": module.serve}
+        tf.saved_model.save(module, str(temporary / VERSION), signatures=signatures)
+        os.replace(temporary / VERSION, target / VERSION)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    inputs = [spec.name for spec in module.serve.input_signature]
+    outputs = sorted(module.serve.get_concrete_function().structured_outputs)
+    size = sum(p.stat().st_size for p in (target / VERSION).rglob("*") if p.is_file())
+    about = {"saved_model": str(target / VERSION), "inputs": inputs, "outputs": outputs}
+    return {**about, "bytes": size}
+
+
+def served(done: Finished) -> Served:
+    """Return the module that is saved for a finished run."""
+    data, objective, model = done.recipe.data, done.recipe.objective, done.model
+    pairs = isinstance(data, recipes.TableData) and data.text_pair is not None
+    length = getattr(data, "length", None) or model.config.max_length
+    if isinstance(objective, recipes.MaskedLM):
+        model = _without_heads(done)
+    return Served(
+        model, Features(done.tokenizer, min(length, model.config.max_length), pairs), objective
+    )
+
+
+def _without_heads(done: Finished) -> Transformer:
+    config, _, weights = tfattn.read(done.run.model)
+    model = tfattn.build(config, dtype="float32")
+    parts = {path.split("/")[0] for path in weights} - {"stem", "encoder"}
+    tfattn.assign(model, weights, where=done.run.model, unused=tuple(parts))
+    return model

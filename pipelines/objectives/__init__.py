@@ -1,0 +1,63 @@
+"""Objectives at work: which head, how rows become batches, and what is summed up of the outputs.
+
+A batch is `{"features", "targets", "weights"}`. An objective's `sums` gives each term's weighted
+sum over the batch; the engine divides by the weights of all microbatches and devices together, so
+that accumulated and distributed steps equal one large step exactly.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pipelines.data.batches import Batch
+from pipelines.data.tokenizers import WordPiece
+from tfattn.models.config import Head
+
+Tensor = Any
+
+
+class Objective(Protocol):
+    """What the engine asks of an objective."""
+
+    heads: tuple[Head, ...]  # of the model
+    terms: dict[str, str]  # name of each sum -> name of the batch's weights that divide it
+    losses: tuple[str, ...]  # the terms whose sum is minimised
+    selects: tuple[str, bool]  # metric of an evaluation that chooses the best, and whether more is
+
+    def batch(self, rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> Batch:
+        """Turn rows into features, targets and weights."""
+        ...
+
+    def sums(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return the weighted sum of each term over the batch."""
+        ...
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """Return what can only be measured over the whole split; {} where nothing is."""
+        ...
+
+    def show(self, outputs: Any, batch: Batch, tokenizer: WordPiece, count: int) -> list[str]:
+        """Return at most `count` predictions as rows of a Markdown table."""
+        ...
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return `-log softmax(logits)[target]` over the last axis, float32."""
+    logits = ops.cast(logits, "float32")
+    shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    normaliser = ops.log(ops.sum(ops.exp(shifted), axis=-1))
+    chosen = ops.take_along_axis(shifted, ops.cast(targets, "int32")[..., None], axis=-1)[..., 0]
+    return normaliser - chosen
+
+
+def hits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return 1.0 where the largest logit is that of the target."""
+    best = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    return ops.cast(best == ops.cast(targets, "int32"), "float32")
+
+
+def cell(text: str) -> str:
+    """Return the text as a cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")

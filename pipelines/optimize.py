@@ -1,0 +1,80 @@
+"""The optimizer: AdamW, its schedule, and what weight decay leaves alone."""
+
+import math
+import re
+from typing import Any
+
+import keras
+from keras import ops
+
+from pipelines.recipes import TrainConfig
+
+# By weight path: norms and biases are not decayed (arXiv:1810.04805's released code).
+NO_DECAY = re.compile(r"(^|/)(bias|gamma|beta|scale)$")
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A linear warmup to the peak, then one of the published decays, as a function of the step.
+
+        linear        to 0 at the last step                             (arXiv:1810.04805, A.2)
+        cosine        to a tenth of the peak at the last step           (arXiv:1608.03983, eq. 5)
+        inverse-sqrt  with the square root of the step                  (arXiv:1706.03762, eq. 3)
+        wsd           constant, then linear to 0 in the last fifth      (arXiv:2404.06395, eq. 1)
+        constant      no decay
+
+    Args:
+        kind: one of these.
+        peak: the highest rate.
+        steps: of the run.
+        warmup: steps of the rise.
+    """
+
+    def __init__(self, kind: str, peak: float, steps: int, warmup: int):
+        self.kind, self.peak, self.steps, self.warmup = kind, peak, steps, warmup
+
+    def __call__(self, step: Any) -> Any:
+        """Return the rate of a step (0 = the first)."""
+        # Counted from one: the first update moves, and the last still does.
+        step = ops.cast(step, "float32") + 1.0
+        rise = ops.minimum(step / max(self.warmup, 1), 1.0)
+        left = max(self.steps - self.warmup, 1)
+        gone = ops.clip((step - self.warmup - 1.0) / left, 0.0, 1.0)
+        if self.kind == "linear":
+            decay = 1.0 - gone
+        elif self.kind == "cosine":
+            decay = 0.1 + 0.45 * (1.0 + ops.cos(math.pi * gone))
+        elif self.kind == "inverse-sqrt":
+            start = float(max(self.warmup, 1))
+            decay = ops.sqrt(start / ops.maximum(step, start))
+        elif self.kind == "wsd":
+            decay = ops.minimum((1.0 - gone) / 0.2, 1.0)
+        else:
+            decay = ops.ones_like(gone)
+        return self.peak * rise * decay
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the schedule."""
+        own = {"kind": self.kind, "peak": self.peak, "steps": self.steps}
+        return {**own, "warmup": self.warmup}
+
+
+def build_optimizer(train: TrainConfig, steps: int, model: keras.Model) -> keras.optimizers.AdamW:
+    """Return AdamW (arXiv:1711.05101) for this run, with its variables created.
+
+    Clipping is the engine's, which measures the norm anyway.
+    """
+    warmup = round(train.warmup * steps)
+    average = {"use_ema": True, "ema_momentum": train.ema} if train.ema is not None else {}
+    optimizer = keras.optimizers.AdamW(
+        Schedule(train.schedule, train.rate, steps, warmup),
+        weight_decay=train.weight_decay,
+        beta_2=train.beta2,
+        epsilon=1e-6,
+        **average,
+    )
+    optimizer.exclude_from_weight_decay(
+        [v for v in model.trainable_variables if NO_DECAY.search(v.path)]
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer

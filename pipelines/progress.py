@@ -1,0 +1,69 @@
+"""Progress of long work: a bar with time left on a terminal, a line now and then elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+LINE_EVERY = 15.0  # seconds, where there is no terminal
+
+Report = Callable[[float, str], None]
+
+
+@contextlib.contextmanager
+def bar(what: str, total: float | None, start: float = 0) -> Iterator[Report]:
+    """Show the progress of `what`; call the report with (done so far, what to say of it).
+
+    Args:
+        what: named before the bar.
+        total: when it is done; None where that is not known.
+        start: done before this call, such as the step that a run resumes at.
+    """
+    if not console.is_terminal:
+        yield _lines(what, total, start)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[share]} {task.fields[text]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        task = progress.add_task(what, total=total, completed=start, text="", share="")
+
+        def report(done: float, text: str) -> None:
+            progress.update(task, completed=done, text=text, share=_share(done, total))
+
+        yield report
+
+
+def say(text: str) -> None:
+    """Print a line beside the bars."""
+    console.print(text)
+
+
+def _lines(what: str, total: float | None, start: float) -> Report:
+    began = last = time.monotonic()
+
+    def report(done: float, text: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        finished = total is not None and done >= total
+        if now - last < LINE_EVERY and not (finished and now - began > 1):
+            return
+        last = now
+        left = ""
+        if total and done > start and not finished:
+            seconds = (now - began) / (done - start) * (total - done)
+            left = f"  {int(seconds // 60)}:{int(seconds % 60):02d} left"
+        print(f"{what}  {_share(done, total)} {text}{left}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _share(done: float, total: float | None) -> str:
+    return f"{done:,.0f}/{total:,.0f}" if total else f"{done:,.0f}"

@@ -1,0 +1,246 @@
+"""Recipes: a whole run as data (model, objective, data, training), and defaults for each preset.
+
+Nothing here imports Keras or TensorFlow: the command line reads these classes for its flags (the
+comment behind a field is its help), and a run directory keeps its recipe as JSON.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from tfattn.errors import InputError
+from tfattn.families import preset
+from tfattn.models.config import TransformerConfig
+from tfattn.spec import Spec
+
+EMBEDDED = "embedded"  # in place of files: the documentation of this Python environment
+
+
+@dataclass(frozen=True)
+class Objective(Spec):
+    """What the model is trained to do."""
+
+
+@dataclass(frozen=True)
+class MaskedLM(Objective):
+    """Predict masked tokens (BERT, arXiv:1810.04805, section 3.1)."""
+
+    rate: float = 0.15  # share of the tokens that are predicted (80% [MASK], 10% random, 10% kept)
+    whole_words: bool = False  # mask all pieces of a word or none
+    next_sentence: bool = False  # also tell whether sentence B follows sentence A
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.rate < 1:
+            raise InputError(
+                f"objective.rate: expected a share between 0 and 1. Received: {self.rate}."
+            )
+
+
+@dataclass(frozen=True)
+class Classification(Objective):
+    """Tell the class of a text, or of a pair of texts."""
+
+    classes: tuple[str, ...] = ()  # labels in the order of the probabilities; default from the data
+    pool: Literal["mean", "pooler"] = "mean"  # mean of the hidden states, or BERT's layer on [CLS]
+    dropout: float = 0.1  # on the pooled vector
+    metric: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"  # chooses the best checkpoint
+
+
+@dataclass(frozen=True)
+class Regression(Objective):
+    """Give a text, or a pair of texts, a number."""
+
+    pool: Literal["mean", "pooler"] = "mean"  # mean of the hidden states, or BERT's layer on [CLS]
+    dropout: float = 0.1  # on the pooled vector
+    metric: Literal["pearson", "spearman"] = "pearson"  # chooses the best checkpoint
+    offset: float = 0.0  # the model gives (number - offset) / scale
+    scale: float = 0.0  # 0: offset and scale are mean and deviation of the training labels
+
+
+@dataclass(frozen=True)
+class Data(Spec):
+    """Where examples come from."""
+
+
+@dataclass(frozen=True)
+class TextData(Data):
+    """Documents for pretraining."""
+
+    files: tuple[str, ...] = (EMBEDDED,)  # globs of .txt .jsonl .csv .tsv (.gz), or tfds:NAME/SPLIT
+    validation: tuple[str, ...] = ()  # the same for validation; default a share of the files
+    validation_share: float = 0.02  # of the documents, where no validation files are given
+    column: str = "text"  # of tables and JSON lines
+    separator: Literal["blank-line", "line", "file"] = "blank-line"  # between documents of a .txt
+    encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
+    tokenizer: str | None = None  # folder with a vocab.txt; default a new vocabulary is trained
+    vocab_size: int = 8192  # tokens of a new vocabulary
+    lowercase: bool = True  # of a new vocabulary: fold case and strip accents
+    length: int = 128  # tokens a row
+    pack: bool = True  # several short documents in one row, kept apart by segments
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.files:
+            raise InputError("data.files: expected at least one file or glob. Received none.")
+        if self.length < 8:
+            raise InputError(f"data.length: expected at least 8 tokens. Received: {self.length}.")
+        if not 0 < self.validation_share < 1:
+            raise InputError(
+                "data.validation_share: expected a share between 0 and 1. "
+                f"Received: {self.validation_share}."
+            )
+
+
+@dataclass(frozen=True)
+class TableData(Data):
+    """Labelled texts for fine-tuning."""
+
+    train: tuple[str, ...] = ()  # .tsv, .csv or .jsonl (.gz) with a header
+    validation: tuple[str, ...] = ()  # the same; chooses the best checkpoint
+    text: str = "text"  # column of the text
+    text_pair: str | None = None  # column of a second text
+    label: str = "label"  # column of the label
+    encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
+    length: int | None = None  # tokens a row at most; default the positions that the model has
+
+
+@dataclass(frozen=True)
+class TrainConfig(Spec):
+    """How the weights are found."""
+
+    steps: int | None = None  # optimizer steps; default from epochs
+    epochs: float | None = None  # passes over the data, where no steps are given
+    batch: int = 32  # rows a step and microbatch, over all devices
+    accumulate: int = 1  # microbatches whose gradients make one step
+    rate: float = 1e-3  # peak learning rate
+    schedule: Literal["linear", "cosine", "inverse-sqrt", "wsd", "constant"] = "linear"  # after it
+    warmup: float = 0.1  # share of the steps in which the rate rises to its peak
+    weight_decay: float = 0.01  # of kernels and embeddings; never of norms and biases
+    clip: float = 1.0  # largest global norm of the gradients
+    beta2: float = 0.98  # memory of the squared gradients
+    ema: float | None = None  # averages the weights with this memory, such as 0.999
+    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of matrix products; weights in float32
+    compile: Literal["auto", "xla", "fused", "graph"] = (
+        "auto"  # whole-step XLA, or islands, or none
+    )
+    devices: Literal["default", "mirrored"] = "default"  # one device, or all of this machine
+    seed: int = 0  # of weights, order, masks and dropout
+    log_every: int = 10  # steps between lines of metrics.jsonl and points of TensorBoard
+    evaluate_every: int | None = None  # steps between evaluations; default ten a run
+    evaluate_batches: int = 64  # batches of validation text an evaluation at most
+    checkpoint_every: int | None = None  # steps between checkpoints; default as evaluations
+    keep: int = 2  # checkpoints kept
+    patience: int | None = None  # evaluations without a new best that end the run
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("steps", "batch", "accumulate", "log_every", "keep", "evaluate_batches"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"train.{name}: expected at least 1. Received: {value}.")
+        for name in ("evaluate_every", "checkpoint_every", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"train.{name}: expected at least 1. Received: {value}.")
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"train.warmup: expected a share 0 to 1. Received: {self.warmup}.")
+        if self.rate <= 0 or self.clip <= 0:
+            raise InputError(
+                "train.rate and train.clip: expected numbers over 0. "
+                f"Received: {self.rate} and {self.clip}."
+            )
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise InputError(f"train.ema: expected a number between 0 and 1. Received: {self.ema}.")
+        if self.seed < 0:
+            raise InputError(f"train.seed: expected 0 or more. Received: {self.seed}.")
+
+
+@dataclass(frozen=True)
+class MonitorConfig(Spec):
+    """What a run shows."""
+
+    attention: bool = True  # attention maps of a fixed probe text at each evaluation
+    histograms: bool = True  # of the weights at each evaluation
+    samples: int = 8  # sample predictions as text at each evaluation
+    profile: tuple[int, int] | None = None  # first and last step of a TensorBoard profile
+
+
+@dataclass(frozen=True)
+class Recipe(Spec):
+    """A whole run."""
+
+    model: TransformerConfig | None  # None: that of `init`
+    objective: Objective
+    data: Data
+    train: TrainConfig = TrainConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    init: str | None = None  # a run, a saved model, or a published checkpoint to start from
+    fresh: bool = False  # take only shape and vocabulary from `init`, and new weights
+
+
+@dataclass(frozen=True)
+class ModelOverrides:
+    """Fields of the preset to change."""
+
+    dim: int | None = None  # width of the model
+    depth: int | None = None  # blocks
+    heads: int | None = None  # attention heads a block
+    hidden_dim: int | None = None  # width of the feed-forward network
+    max_length: int | None = None  # positions; default the length of a row
+    position: Literal["learned", "sinusoidal"] | None = None  # kind of position
+    norm: Literal["post", "pre"] | None = None  # placement of the norms
+    dropout: float | None = None  # after the stem and each sublayer
+    attention_dropout: float | None = None  # on the attention weights
+    kernel_std: float | None = None  # standard deviation of new kernels
+
+    def apply(self, config: TransformerConfig) -> TransformerConfig:
+        """Return `config` with the given fields changed."""
+        return replace(config, **{k: v for k, v in vars(self).items() if v is not None})
+
+
+# Training from scratch, a row a preset. Published: base and large (arXiv:1810.04805, A.2); the
+# smaller ones learn faster at higher rates (arXiv:1908.08962 found 5e-4 to 1e-4 over longer runs).
+_RATES = {
+    "bert-tiny": 2e-3,
+    "bert-mini": 1e-3,
+    "bert-small": 7e-4,
+    "bert-medium": 5e-4,
+    "bert-base-uncased": 1e-4,
+    "bert-base-cased": 1e-4,
+    "bert-large-uncased": 1e-4,
+}
+
+RECIPES = {
+    name: Recipe(
+        model=preset(name),
+        objective=MaskedLM(),
+        data=TextData(lowercase=not name.endswith("-cased")),
+        train=TrainConfig(steps=10_000, rate=rate),
+    )
+    for name, rate in _RATES.items()
+}
+
+# Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
+FINETUNE = TrainConfig(epochs=3, rate=1e-4, weight_decay=0.01, beta2=0.999, patience=None)
+TASKS: dict[str, Objective] = {"classify": Classification(), "regress": Regression()}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field in which two recipes differ."""
+
+    name: str
+    here: object = field(compare=False)
+    there: object = field(compare=False)
+
+
+def differences(here: Spec, there: Spec, prefix: str = "") -> list[Difference]:
+    """Return the fields in which two recipes differ, such as `train.steps`."""
+    found = []
+    for name in here.__dataclass_fields__:
+        a, b = getattr(here, name), getattr(there, name, None)
+        if isinstance(a, Spec) and isinstance(b, Spec) and type(a) is type(b):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(Difference(prefix + name, a, b))
+    return found

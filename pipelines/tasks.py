@@ -1,0 +1,181 @@
+"""What a recipe comes to on its data: the starting point, the rows, and the objective at work."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import tfattn
+from pipelines import objectives, recipes
+from pipelines.data.batches import Draws, Rows
+from pipelines.data.packing import PackedRows, PairRows
+from pipelines.data.sources import (
+    documents,
+    labelled_rows,
+    prepare_text,
+    read_labelled,
+    resolve_labels,
+)
+from pipelines.data.store import Store, write_store
+from pipelines.data.tokenizers import WordPiece
+from pipelines.objectives.labelled import Classification, Regression
+from pipelines.objectives.masked_lm import MaskedLM
+from pipelines.recipes import Recipe, TextData
+from pipelines.runs import Run
+from tfattn.errors import InputError
+from tfattn.models.config import Head, TransformerConfig
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from: a run before, a saved model, or a published checkpoint."""
+
+    name: str
+    config: TransformerConfig
+    heads: tuple[Head, ...]
+    weights: dict[str, np.ndarray]
+    tokenizer: WordPiece
+
+    def same_heads(self, heads: tuple[Head, ...]) -> bool:
+        """Return whether these heads can be taken over."""
+        shapes = {(head.name, getattr(head, "classes", None)) for head in self.heads}
+        return all((head.name, getattr(head, "classes", None)) in shapes for head in heads)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows and an objective, ready for the engine."""
+
+    config: TransformerConfig
+    tokenizer: WordPiece
+    spec: recipes.Objective  # with what the labels said
+    objective: objectives.Objective
+    train: Rows
+    validation: Rows
+    draws_train: Draws
+    draws_validation: Draws
+
+
+def starting_point(recipe: Recipe) -> Start | None:
+    """Read what the recipe starts from, or return None.
+
+    Raises:
+        InputError: nothing there that can be started from.
+    """
+    if recipe.init is None:
+        return None
+    folder = Path(recipe.init).expanduser()
+    if (folder / "recipe.json").exists():
+        if not (folder / "model" / "config.json").exists():
+            raise InputError(
+                f"{folder}: expected a finished run to start from. Received one without a model; "
+                "finish it with the command that began it."
+            )
+        folder = folder / "model"
+    if not folder.is_dir():
+        raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
+    config, heads, weights = tfattn.read(folder)
+    return Start(str(folder), config, heads, weights, WordPiece.load(folder))
+
+
+def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
+    """Read the data of a recipe.
+
+    Raises:
+        InputError: data that cannot be used, or a model that does not fit it.
+    """
+    config = start.config if start is not None else recipe.model
+    if config is None:
+        raise InputError("model: expected a preset, or --init. Received neither.")
+    if isinstance(recipe.data, recipes.TextData):
+        return _text(run, recipe, recipe.data, config, start)
+    if isinstance(recipe.data, recipes.TableData):
+        return _table(run, recipe, recipe.data, config, start)
+    raise InputError(f"data: expected texts or a table. Received: {recipe.data}.")
+
+
+def _text(run, recipe, data, config, start):
+    _check_length(data.length, config)
+    tokenizer, *stores = prepare_text(run, data, start.tokenizer if start else None)
+    objective = _masked_lm(recipe, tokenizer)
+    train, draws = _rows_of_text(stores[0], recipe, tokenizer, objective)
+    validation, others = _rows_of_text(stores[1], recipe, tokenizer, objective)
+    config = replace(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
+    return Task(config, tokenizer, recipe.objective, objective, train, validation, draws, others)
+
+
+def text_rows(
+    run: Run, recipe: Recipe, files: tuple[str, ...], tokenizer: WordPiece
+) -> tuple[MaskedLM, Rows, Draws]:
+    """Return the objective and rows of other texts, or of the run's validation store."""
+    objective = _masked_lm(recipe, tokenizer)
+    if not files:
+        store = Store.open(run.data / "validation", tokenizer)
+        rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
+        return objective, rows, draws
+    if not isinstance(recipe.data, TextData):
+        raise InputError(f"data: expected texts. Received: {recipe.data}.")
+    with tempfile.TemporaryDirectory() as folder:  # mapped files live on until they are closed
+        texts = documents(replace(recipe.data, files=files, validation=files), "validation")
+        store = write_store(Path(folder) / "store", texts, tokenizer)
+        rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
+        return objective, rows, draws
+
+
+def _masked_lm(recipe, tokenizer):
+    spec = recipe.objective
+    if not isinstance(spec, recipes.MaskedLM):
+        raise InputError(f"objective: expected MaskedLM for texts. Received: {spec}.")
+    return MaskedLM(spec, tokenizer, recipe.data.length, recipe.train.seed)
+
+
+def _rows_of_text(store, recipe, tokenizer, objective) -> tuple[Rows, Draws]:
+    """Return the rows of a store as the objective wants them, and their draws."""
+    ids = (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id)
+    if recipe.objective.next_sentence:
+        rows = PairRows(store, recipe.data.length, *ids)
+        return rows, lambda epoch, row: objective.draws(epoch, row, len(rows))
+    return PackedRows(store, recipe.data.length, *ids, pack=recipe.data.pack), _no_draws
+
+
+def _table(run, recipe, data, config, start):
+    if start is None:
+        raise InputError(
+            "init: expected a run or a checkpoint that brings a vocabulary. Received none."
+        )
+    tokenizer = start.tokenizer
+    if not (run.tokenizer / "vocab.txt").exists():
+        tokenizer.save(run.tokenizer)
+    length = data.length or config.max_length
+    _check_length(length, config)
+    train = read_labelled(data, data.train, "train")
+    validation = read_labelled(data, data.validation, "validation")
+    spec = resolve_labels(recipe.objective, train)
+    objective = work(spec)
+    rows, others = (labelled_rows(table, spec, tokenizer, length) for table in (train, validation))
+    return Task(config, tokenizer, spec, objective, rows, others, _no_draws, _no_draws)
+
+
+def work(spec: recipes.Objective) -> objectives.Objective:
+    """Return the objective of labelled texts that `spec` describes."""
+    table: dict[type, Callable] = {
+        recipes.Classification: Classification,
+        recipes.Regression: Regression,
+    }
+    if type(spec) not in table:
+        raise InputError(f"objective: expected one of labelled texts. Received: {spec}.")
+    return table[type(spec)](spec)
+
+
+def _check_length(length, config):
+    if length > config.max_length and config.position == "learned":
+        raise InputError(
+            f"data.length: expected at most the {config.max_length} positions of the model. "
+            f"Received: {length}."
+        )
+
+
+def _no_draws(epoch, row):
+    return ()

@@ -1,0 +1,34 @@
+from math import erf
+
+import numpy as np
+import pytest
+from keras import ops
+
+from tfattn.blocks.feedforward import FeedForward
+
+ACTIVATIONS = {
+    "gelu": lambda x: x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2))),
+    "relu": lambda x: np.maximum(x, 0),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_it_equals_the_formula(rng, close, activation):
+    layer = FeedForward(dim=6, hidden_dim=10, activation=activation)
+    layer.build()
+    w1, b1, w2, b2 = (rng.normal(size=v.shape).astype("float32") for v in layer.weights)
+    layer.set_weights([w1, b1, w2, b2])
+    x = rng.normal(size=(2, 5, 6)).astype("float32")
+    close(layer(x), ACTIVATIONS[activation](x @ w1 + b1) @ w2 + b2)
+
+
+def test_every_position_is_treated_alike(rng, close):
+    layer = FeedForward(6, 10)
+    x = rng.normal(size=(2, 5, 6)).astype("float32")
+    close(layer(x[:, ::-1]), ops.flip(layer(x), axis=1))
+
+
+def test_both_kernels_start_with_different_numbers(array):
+    layer = FeedForward(6, 6)
+    layer.build()
+    assert not np.array_equal(array(layer.expand.kernel), array(layer.contract.kernel))

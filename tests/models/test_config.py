@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from tfattn.errors import InputError
+from tfattn.mechanisms.masks import Causal, Global, Window
+from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
+
+CONFIGS = [
+    TransformerConfig(),
+    TransformerConfig(dim=12, heads=3, kernel_std=None, norm="pre", position="sinusoidal"),
+    TransformerConfig(masks=(Causal(), Window(2, 0) | Global(1)), layout=("feedforward",)),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_config_survives_json(config):
+    assert TransformerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize("head", [Tokens(), Tokens(transform=False), Classify("next"), Pool()])
+def test_a_head_survives_json(head):
+    again = Head.from_json(json.loads(json.dumps(head.to_json())))
+    assert again == head and type(again) is type(head)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"dim": 0}, r"TransformerConfig\.dim: expected at least 1\. Received: 0"),
+        ({"depth": -1}, r"TransformerConfig\.depth: expected at least 1"),
+        ({"vocab_size": 0}, r"TransformerConfig\.vocab_size: expected at least 1"),
+        ({"dim": 10, "heads": 3}, r"dim: expected a multiple of heads\. Received: dim=10, heads=3"),
+        ({"dropout": 1.0}, r"TransformerConfig\.dropout: expected a share from 0 to below 1"),
+        ({"attention_dropout": -0.1}, r"TransformerConfig\.attention_dropout: expected a share"),
+        ({"masks": ()}, r"TransformerConfig\.masks: expected at least one"),
+        ({"layout": ()}, r"TransformerConfig\.layout: expected at least one"),
+        ({"layout": ("self", "self")}, r"TransformerConfig\.layout: expected different names"),
+        ({"layout": ("self", "cross")}, r"layout\[1\]: unknown value 'cross'"),
+        ({"types": -1}, r"TransformerConfig\.types: expected 0 or more"),
+        (
+            {"norm": "posst"},
+            r"TransformerConfig\.norm: unknown value 'posst'\. Did you mean 'post'",
+        ),
+        ({"dim": 12.5}, r"TransformerConfig\.dim: expected int\. Received: 12\.5"),
+        ({"dim": True}, r"TransformerConfig\.dim: expected int\. Received: True"),
+        ({"masks": (1,)}, r"TransformerConfig\.masks\[0\]: expected Mask\. Received: 1"),
+    ],
+)
+def test_a_wrong_field_is_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        TransformerConfig(**fields)
+
+
+def test_wrong_heads_are_named():
+    with pytest.raises(InputError, match=r"Classify\.classes: expected at least 1"):
+        Classify(classes=0)
+    with pytest.raises(InputError, match=r"Classify\.dropout: expected a share"):
+        Classify(dropout=1.0)
+
+
+def test_lists_become_tuples_so_that_a_config_hashes():
+    config = TransformerConfig(masks=[Causal()], layout=["self"])
+    assert config.masks == (Causal(),) and config.layout == ("self",)
+    assert hash(config) == hash(TransformerConfig(masks=(Causal(),), layout=("self",)))
+
+
+def test_the_pooler_is_there_for_those_who_read_it():
+    assert needs_pooler((Tokens(), Classify())) and needs_pooler((Pool(),))
+    assert not needs_pooler((Tokens(), Classify(pool="mean"))) and not needs_pooler(())
+
+
+def test_flops_are_counted_by_the_matrix_products():
+    config = TransformerConfig(dim=8, depth=3, heads=2, hidden_dim=32, vocab_size=100)
+    length = 16
+    projections = 4 * (length * 8 * 8)
+    scores_and_sums = 2 * (length * length * 8)
+    feedforward = 2 * (length * 8 * 32)
+    forward = 2 * 3 * (projections + scores_and_sums + feedforward) / length
+    assert config.flops_per_token(length) == 3 * forward
+    head = 2 * 0.25 * (8 * 8 + 8 * 100)
+    assert config.flops_per_token(length, predictions=0.25) == 3 * (forward + head)
+
+
+def test_flops_are_six_a_parameter_for_long_models_and_short_rows():
+    config = TransformerConfig(dim=1024, depth=24, heads=16, hidden_dim=4096)
+    blocks = config.parameter_count() - (30_522 + 512 + 2) * 1024
+    assert config.flops_per_token(1) == pytest.approx(6 * blocks, rel=1e-2)

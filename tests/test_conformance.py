@@ -1,0 +1,282 @@
+"""What every model must do, over every preset whose name ends in "-tiny".
+
+A new family gets all of it by existing; it owes a row in COUNTS and a list in PATHS.
+"""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfattn
+from tfattn.families import PRESETS
+from tfattn.models.config import Classify, Pool, Tokens
+
+TINY = [name for name in PRESETS if name.endswith("-tiny")]
+HEADS = [
+    (),
+    (Pool(),),
+    (Tokens(),),
+    (Tokens(transform=False),),
+    (Classify(classes=3),),
+    (Classify(classes=1, pool="mean"),),
+    (Tokens(), Classify("next")),
+    (Tokens(), Classify("a", 2), Classify("b", 5, pool="mean"), Pool()),
+]
+
+# Exact counts with the pooler. KerasHub's preset metadata (keras_hub/src/models/bert/
+# bert_presets.py) has all but mini, which is 11.2M in Table 1 of arXiv:1908.08962, written out:
+# (30,522 + 512 + 2) 256 + 512 in the stem, 4 (4 (256^2 + 256) + 2 * 256 * 1024 + 1024 + 256 + 1024)
+# in the blocks, 256^2 + 256 in the pooler.
+COUNTS = {
+    "bert-tiny": 4_385_920,
+    "bert-mini": 11_170_560,
+    "bert-small": 28_763_648,
+    "bert-medium": 41_373_184,
+    "bert-base-uncased": 109_482_240,
+    "bert-base-cased": 108_310_272,
+    "bert-large-uncased": 335_141_888,
+}
+
+BLOCK_0 = {
+    "bert": """
+        self/query/kernel self/query/bias self/key/kernel self/key/bias self/value/kernel
+        self/value/bias self/output/kernel self/output/bias
+        feedforward/expand/kernel feedforward/expand/bias
+        feedforward/contract/kernel feedforward/contract/bias
+        self_residual/norm/gamma self_residual/norm/beta
+        feedforward_residual/norm/gamma feedforward_residual/norm/beta
+    """
+}
+REST = {  # with the heads Tokens() and Classify("next")
+    "bert": """
+        stem/tokens/embeddings stem/types/embeddings stem/positions/embeddings
+        stem/norm/gamma stem/norm/beta pooler/kernel pooler/bias
+        tokens/transform/kernel tokens/transform/bias tokens/norm/gamma tokens/norm/beta
+        tokens/bias next/logits/kernel next/logits/bias
+    """
+}
+
+pytestmark = pytest.mark.parametrize("name", TINY)
+
+
+def small(name, **fields):
+    """Return the preset with a small vocabulary, to be quick; all else as published."""
+    return replace(PRESETS[name], vocab_size=100, **fields)
+
+
+def randomized(config, *heads):
+    """Return a model with weights large enough that every part of it shows in its outputs."""
+    model = tfattn.build(config, *heads)
+    rng = np.random.default_rng(3)
+    for variable in model.weights:
+        spread = 0.1 if len(variable.shape) < 2 else 1.5 * variable.shape[0] ** -0.5
+        start = 1.0 if variable.path.endswith("gamma") else 0.0
+        variable.assign(start + spread * rng.normal(size=variable.shape))
+    return model
+
+
+def ids(*shape):
+    return np.random.default_rng(5).integers(1, 100, size=shape)
+
+
+def each(outputs):
+    return outputs if isinstance(outputs, dict) else {"": outputs}
+
+
+@pytest.mark.parametrize(
+    "heads", HEADS, ids=lambda heads: "-".join(h.name for h in heads) or "none"
+)
+def test_shapes_and_counts_of_every_combination_of_heads(name, heads):
+    config = small(name)
+    model = tfattn.build(config, *heads)
+    assert model.count_params() == config.parameter_count(heads)
+    shapes = {"": (2, 7, config.dim), "pooler": (2, config.dim)}
+    for head in heads:
+        if isinstance(head, Tokens):
+            shapes[head.name] = (2, 7, 100)
+        if isinstance(head, Classify):
+            shapes[head.name] = (2, head.classes)
+    outputs = model({"tokens": ids(2, 7)})
+    assert isinstance(outputs, dict) == (len(heads) > 1)
+    names = [head.name for head in heads] if len(heads) > 1 else [heads[0].name if heads else ""]
+    for key, output in zip(names, each(outputs).values(), strict=True):
+        assert output.shape == shapes[key]
+
+
+def test_the_count_of_parameters_is_the_published_one(name):
+    model = tfattn.build(PRESETS[name], Pool())
+    assert model.count_params() == COUNTS[name] == PRESETS[name].parameter_count((Pool(),))
+
+
+def test_save_and_load_give_the_same_model(name, tmp_path, array):
+    heads = (Tokens(), Classify("next"), Classify("mean", 3, pool="mean"))
+    model = randomized(small(name), *heads)
+    tfattn.save(model, tmp_path)
+    again = tfattn.load(tmp_path)
+    assert again.config == model.config and again.heads == model.heads
+    features = {"tokens": ids(2, 7)}
+    for ours, theirs in zip(model(features).values(), again(features).values(), strict=True):
+        np.testing.assert_array_equal(array(ours), array(theirs))
+
+
+def test_a_keras_file_gives_the_same_model(name, tmp_path, array):
+    model = randomized(small(name), Tokens(), Classify())
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.config == model.config and again.heads == model.heads
+    features = {"tokens": ids(2, 7)}
+    for ours, theirs in zip(model(features).values(), again(features).values(), strict=True):
+        np.testing.assert_array_equal(array(ours), array(theirs))
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "jit"])
+def test_compiled_is_eager(name, jit, compiled, close):
+    model = randomized(small(name), Tokens(), Classify())
+    features = {
+        "tokens": ops.convert_to_tensor(ids(2, 7)),
+        "segments": ops.convert_to_tensor([[1, 1, 1, 2, 2, 0, 0], [1] * 7]),
+        "predict_positions": ops.convert_to_tensor([[0, 3], [5, 6]]),
+    }
+    eager = model(features)
+    fast = compiled(lambda features: model(features, training=False), jit)(features)
+    for key in eager:
+        close(fast[key], eager[key])
+
+
+def test_padding_changes_nothing(name, close):
+    model = randomized(small(name), Tokens(), Classify(), Classify("mean", pool="mean"), Pool())
+    tokens = ids(2, 7)
+    padded = np.concatenate([tokens, np.zeros((2, 4), int)], axis=1)
+    plain, wide = model(tokens), model(padded)
+    close(wide["tokens"][:, :7], plain["tokens"])
+    for key in ("classify", "mean", "pooler"):
+        close(wide[key], plain[key])
+    # Whatever stands in the padding is not read.
+    garbage = np.concatenate([tokens, ids(2, 4)], axis=1)
+    hidden = model({"tokens": garbage, "segments": (padded != 0).astype(int)})
+    close(hidden["tokens"][:, :7], plain["tokens"])
+    close(hidden["mean"], plain["mean"])
+
+
+def packed(first, second, padding=2):
+    a, b = len(first), len(second)
+    return {
+        "tokens": np.array([[*first, *second, *[0] * padding]]),
+        "segments": np.array([[1] * a + [2] * b + [0] * padding]),
+        "positions": np.array([[*range(a), *range(b), *[0] * padding]]),
+    }
+
+
+def test_a_packed_row_equals_each_of_its_documents_alone(name, close):
+    model = randomized(small(name), Tokens())
+    first, second = ids(5), ids(9)[::-1]
+    together = model(packed(first, second))
+    close(together[:, :5], model(first[None]))
+    close(together[:, 5:14], model(second[None]))
+
+
+def test_documents_of_a_row_do_not_see_each_other(name, array):
+    model = randomized(small(name), Tokens())
+    first, second = ids(5), ids(9)[::-1]
+    before = array(model(packed(first, second), training=False))
+    after = array(model(packed(100 - first, second), training=False))
+    np.testing.assert_array_equal(before[:, 5:14], after[:, 5:14])
+    assert not np.allclose(before[:, :5], after[:, :5], atol=1e-3)
+
+
+def test_every_token_sees_every_token_unless_a_mask_forbids_it(name, array):
+    tokens = ids(1, 6)
+    for masks, sees in (
+        ((tfattn.Everything(),), np.ones((6, 6), bool)),
+        ((tfattn.Causal(),), np.tril(np.ones((6, 6), bool))),
+    ):
+        model = randomized(small(name, masks=masks))
+        before = array(model(tokens))
+        for changed in range(6):
+            other = tokens.copy()
+            other[0, changed] = 100 - other[0, changed]
+            moved = np.abs(array(model(other)) - before)[0].max(axis=-1) > 1e-4
+            np.testing.assert_array_equal(moved, sees[:, changed])
+
+
+def test_types_are_read(name, array):
+    model = randomized(small(name))
+    tokens = ids(1, 6)
+    zero = array(model({"tokens": tokens, "types": np.zeros((1, 6), int)}))
+    one = array(model({"tokens": tokens, "types": np.ones((1, 6), int)}))
+    np.testing.assert_array_equal(zero, array(model(tokens)))
+    assert not np.allclose(zero, one, atol=1e-3)
+
+
+def test_one_batch_is_learnt_by_heart_with_compile_and_fit(name):
+    model = tfattn.build(small(name, dropout=0.0, attention_dropout=0.0), Tokens())
+    tokens, targets = ids(8, 12), np.random.default_rng(1).integers(0, 100, size=(8, 12))
+    model.compile(
+        keras.optimizers.Adam(2e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=keras.backend.backend() == "jax",  # TensorFlow takes longer to compile
+    )
+    fitted = model.fit({"tokens": tokens}, targets, batch_size=8, epochs=60, verbose=0)
+    losses = fitted.history["loss"]
+    assert losses[0] == pytest.approx(np.log(100), rel=0.3)
+    assert losses[-1] < 0.05 and fitted.history["accuracy"][-1] == 1.0
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
+def test_bfloat16_stays_close(name, dtype, array):
+    heads = (Tokens(), Classify())
+    model, low = tfattn.build(small(name), *heads), tfattn.build(small(name), *heads, dtype=dtype)
+    low.set_weights(model.get_weights())
+    features = {"tokens": ids(2, 7)}
+    for ours, theirs in zip(model(features).values(), low(features).values(), strict=True):
+        assert keras.backend.standardize_dtype(theirs.dtype) == "float32"
+        ours, theirs = array(ours), array(theirs)
+        assert np.abs(ours - theirs).max() < 0.03 * np.abs(ours).max()
+
+
+def test_bfloat16_is_saved_and_loaded(name, tmp_path, array):
+    model = tfattn.build(small(name), Tokens(), dtype="bfloat16")
+    tfattn.save(model, tmp_path)
+    again = tfattn.load(tmp_path, dtype="bfloat16")
+    np.testing.assert_array_equal(array(model(ids(2, 7))), array(again(ids(2, 7))))
+
+
+def test_the_paths_of_weights_are_golden(name):
+    family = name.split("-")[0]
+    paths = list(tfattn.build(small(name), Tokens(), Classify("next")).weights_by_path())
+    assert len(set(paths)) == len(paths)
+    assert {p for p in paths if not p.startswith("encoder/")} == set(REST[family].split())
+    depth = PRESETS[name].depth
+    blocks = {f"encoder/block_{i}/{p}" for i in range(depth) for p in BLOCK_0[family].split()}
+    assert {p for p in paths if p.startswith("encoder/")} == blocks
+
+
+def test_the_same_seed_builds_the_same_model(name):
+    models = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        models.append(tfattn.build(small(name), Tokens(), Classify()).get_weights())
+    for first, second in zip(*models[:2], strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(models[0][0], models[2][0])
+
+
+def test_no_two_matrices_start_with_the_same_numbers(name):
+    weights = tfattn.build(small(name), Tokens(), Classify("a"), Classify("b")).weights_by_path()
+    drawn = {p: np.asarray(v) for p, v in weights.items() if p.endswith(("kernel", "embeddings"))}
+    starts = {weight.ravel()[:100].tobytes() for weight in drawn.values()}
+    assert len(starts) == len(drawn)
+
+
+def test_a_model_survives_its_config(name):
+    model = tfattn.build(small(name), Tokens(), Classify("next"), dtype="mixed_bfloat16")
+    config = json.loads(json.dumps(model.get_config()))
+    again = type(model).from_config(config)
+    assert again.config == model.config and again.heads == model.heads
+    assert again.dtype_policy.name == "mixed_bfloat16"
+    assert list(again.weights_by_path()) == list(model.weights_by_path())

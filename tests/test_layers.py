@@ -1,0 +1,92 @@
+"""What every public layer must do: survive its config, and work on its own."""
+
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import tfattn
+from tfattn import Causal, Global, Window
+
+DIM = 12
+
+
+def block(name="block"):
+    sublayers = {
+        "self": tfattn.MultiHeadAttention(DIM, 3, Window(1, 0), 0.1, name="self"),
+        "feedforward": tfattn.FeedForward(DIM, 20, name="feedforward"),
+    }
+    return tfattn.TransformerBlock(sublayers, DIM, "pre", 0.1, 1e-6, name=name)
+
+
+def position():
+    return tfattn.Learned(9, DIM, "ones")
+
+
+LAYERS = {
+    "Attention": lambda: tfattn.Attention(
+        tfattn.ScaledDotProduct(scale=0.5), Causal() | Global(1), 0.25
+    ),
+    "ScaledDotProduct": lambda: tfattn.ScaledDotProduct(scale=2.0),
+    "MultiHeadAttention": lambda: tfattn.MultiHeadAttention(
+        DIM, 3, Causal(), 0.25, "he_normal", tfattn.Sinusoidal(base=100.0)
+    ),
+    "Position": lambda: tfattn.Position(),
+    "Learned": position,
+    "Sinusoidal": lambda: tfattn.Sinusoidal(base=100.0),
+    "FeedForward": lambda: tfattn.FeedForward(
+        DIM, 20, "relu", keras.initializers.TruncatedNormal(stddev=0.3)
+    ),
+    "Residual": lambda: tfattn.Residual("pre", 0.25, 1e-3),
+    "TransformerBlock": block,
+    "TokenStem": lambda: tfattn.TokenStem(30, DIM, position(), 3, 0.25, 1e-3, "he_normal"),
+    "TokensHead": lambda: tfattn.TokensHead(30, DIM, True, "relu", 1e-3, "he_normal"),
+    "ClassifyHead": lambda: tfattn.ClassifyHead(3, DIM, 0.25, "he_normal"),
+    "Stack": lambda: tfattn.Stack([block("block_0"), block("block_1")], DIM, True, 1e-3),
+}
+
+
+def test_every_public_layer_has_a_row():
+    layers = {
+        name
+        for name in tfattn.__all__
+        if inspect.isclass(getattr(tfattn, name))
+        and issubclass(getattr(tfattn, name), keras.layers.Layer)
+    }
+    assert layers == {*LAYERS, "Transformer"}  # the model is in test_conformance.py
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_survives_its_config(name):
+    layer = LAYERS[name]()
+    config = layer.get_config()
+    kept = json.dumps(config)
+    again = type(layer).from_config(json.loads(kept))
+    assert json.dumps(config) == kept, "from_config changed what it was given"
+    assert again.get_config() == config
+    for each in (layer, again):
+        each.build((None, None, DIM))
+    assert [v.path for v in again.weights] == [v.path for v in layer.weights]
+    assert [v.shape for v in again.weights] == [v.shape for v in layer.weights]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_passes_its_precision_on(name):
+    layer = LAYERS[name]()
+    config = {**layer.get_config(), "dtype": "mixed_bfloat16"}
+    again = type(layer).from_config(config)
+    assert again.compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("name", ["MultiHeadAttention", "FeedForward", "TransformerBlock", "Stack"])
+def test_a_layer_serves_in_the_users_own_model(name, tmp_path, rng):
+    x = keras.Input((None, DIM))
+    model = keras.Model(x, LAYERS[name]()(x))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    values = rng.normal(size=(2, 5, DIM)).astype("float32")
+    expected = model.predict(values, verbose=0)
+    assert expected.shape == (2, 5, DIM)
+    np.testing.assert_allclose(again.predict(values, verbose=0), expected, atol=1e-6)
