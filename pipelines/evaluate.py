@@ -1,8 +1,10 @@
 """Evaluation of a finished run on any split."""
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
 
 import tfattn
 from pipelines import recipes
@@ -11,6 +13,7 @@ from pipelines.data.sources import labelled_rows, read_labelled
 from pipelines.data.tokenizers import WordPiece
 from pipelines.engine import Engine
 from pipelines.objectives import Objective
+from pipelines.progress import console
 from pipelines.recipes import Recipe, TrainConfig
 from pipelines.runs import Run, find_run
 from pipelines.tasks import text_rows, work
@@ -34,12 +37,7 @@ def open_finished(folder: str) -> Finished:
     Raises:
         InputError: no run there, or one that is not finished.
     """
-    run = find_run(folder)
-    if not (run.model / "config.json").exists():
-        raise InputError(
-            f"{run.folder}: expected a finished run. Received one without a model; "
-            "finish it with the command that began it."
-        )
+    run = find_run(folder, finished=True)
     model = tfattn.load(run.model, dtype="float32")
     return Finished(run, Recipe.load(run.resolved), model, WordPiece.load(run.model))
 
@@ -56,7 +54,8 @@ def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, 
     rows: Rows
     if isinstance(data, recipes.TableData):
         objective = work(recipe.objective)
-        table = read_labelled(data, files or data.validation, "files")
+        flag = "files" if files else "validation"
+        table = read_labelled(data, files or data.validation, flag)
         length = data.length or done.model.config.max_length
         rows = table_rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
         batches = Batches(rows, objective.batch, batch, 0)
@@ -72,13 +71,10 @@ def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, 
 
 def print_table(title: str, numbers: dict[str, Any]) -> None:
     """Print the metrics for people, on the error stream, where the last line is for programs."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in numbers.items():
         shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
-        table.add_row(name, shown)
-    Console(file=sys.stderr).print(table)
+        table.add_row(name, escape(shown))
+    console.print(table)

@@ -45,6 +45,14 @@ class Classification(Objective):
     dropout: float = 0.1  # on the pooled vector
     metric: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"  # chooses the best checkpoint
 
+    def __post_init__(self):
+        super().__post_init__()
+        if len(set(self.classes)) < len(self.classes) or len(self.classes) == 1:
+            raise InputError(
+                f"classify.classes: expected two or more different ones. Received: {self.classes}."
+            )
+        _check_share("classify.dropout", self.dropout)
+
 
 @dataclass(frozen=True)
 class Regression(Objective):
@@ -55,6 +63,12 @@ class Regression(Objective):
     metric: Literal["pearson", "spearman"] = "pearson"  # chooses the best checkpoint
     offset: float = 0.0  # the model gives (number - offset) / scale
     scale: float = 0.0  # 0: offset and scale are mean and deviation of the training labels
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_share("regress.dropout", self.dropout)
+        if self.scale < 0:
+            raise InputError(f"regress.scale: expected 0 or more. Received: {self.scale}.")
 
 
 @dataclass(frozen=True)
@@ -82,8 +96,9 @@ class TextData(Data):
         super().__post_init__()
         if not self.files:
             raise InputError("data.files: expected at least one file or glob. Received none.")
-        if self.length < 8:
-            raise InputError(f"data.length: expected at least 8 tokens. Received: {self.length}.")
+        _check_length(self.length)
+        if self.vocab_size < 7:  # five special tokens, and one letter with ## and without
+            raise InputError(f"data.vocab_size: expected at least 7. Received: {self.vocab_size}.")
         if not 0 < self.validation_share < 1:
             raise InputError(
                 "data.validation_share: expected a share between 0 and 1. "
@@ -102,6 +117,10 @@ class TableData(Data):
     label: str = "label"  # column of the label
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
     length: int | None = None  # tokens a row at most; default the positions that the model has
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_length(self.length)
 
 
 @dataclass(frozen=True)
@@ -134,25 +153,21 @@ class TrainConfig(Spec):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("steps", "batch", "accumulate", "log_every", "keep", "evaluate_batches"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"train.{name}: expected at least 1. Received: {value}.")
-        for name in ("evaluate_every", "checkpoint_every", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"train.{name}: expected at least 1. Received: {value}.")
-        if not 0 <= self.warmup <= 1:
-            raise InputError(f"train.warmup: expected a share 0 to 1. Received: {self.warmup}.")
-        if self.rate <= 0 or self.clip <= 0:
-            raise InputError(
-                "train.rate and train.clip: expected numbers over 0. "
-                f"Received: {self.rate} and {self.clip}."
-            )
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise InputError(f"train.ema: expected a number between 0 and 1. Received: {self.ema}.")
-        if self.seed < 0:
-            raise InputError(f"train.seed: expected 0 or more. Received: {self.seed}.")
+        counts = ("steps", "batch", "accumulate", "log_every", "keep", "evaluate_batches")
+        for name in (*counts, "evaluate_every", "checkpoint_every", "patience"):
+            self._check(name, "at least 1", lambda value: value >= 1)
+        for name in ("epochs", "rate", "clip"):
+            self._check(name, "a number over 0", lambda value: value > 0)
+        self._check("warmup", "a share from 0 to 1", lambda value: 0 <= value <= 1)
+        self._check("weight_decay", "0 or more", lambda value: value >= 0)
+        self._check("beta2", "a number from 0 to below 1", lambda value: 0 <= value < 1)
+        self._check("ema", "a number between 0 and 1", lambda value: 0 < value < 1)
+        self._check("seed", "0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
+
+    def _check(self, name, expected, holds):
+        value = getattr(self, name)
+        if value is not None and not holds(value):
+            raise InputError(f"train.{name}: expected {expected}. Received: {value}.")
 
 
 @dataclass(frozen=True)
@@ -163,6 +178,16 @@ class MonitorConfig(Spec):
     histograms: bool = True  # of the weights at each evaluation
     samples: int = 8  # sample predictions as text at each evaluation
     profile: tuple[int, int] | None = None  # first and last step of a TensorBoard profile
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.samples < 0:
+            raise InputError(f"monitor.samples: expected 0 or more. Received: {self.samples}.")
+        if self.profile is not None and not 1 <= self.profile[0] < self.profile[1]:
+            raise InputError(
+                "monitor.profile: expected a first step from 1 and a later last one. "
+                f"Received: {self.profile[0]} {self.profile[1]}."
+            )
 
 
 @dataclass(frozen=True)
@@ -176,6 +201,27 @@ class Recipe(Spec):
     monitor: MonitorConfig = MonitorConfig()
     init: str | None = None  # a run, a saved model, or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from `init`, and new weights
+
+    def __post_init__(self):
+        super().__post_init__()
+        fitting = TextData if isinstance(self.objective, MaskedLM) else TableData
+        if not isinstance(self.objective, MaskedLM | Classification | Regression):
+            raise InputError(f"Recipe.objective: expected a task. Received: {self.objective}.")
+        if not isinstance(self.data, fitting):
+            raise InputError(
+                f"Recipe.data: expected {fitting.__name__} for {type(self.objective).__name__}. "
+                f"Received: {type(self.data).__name__}."
+            )
+
+
+def _check_share(name, value):
+    if not 0 <= value < 1:
+        raise InputError(f"{name}: expected a share from 0 to below 1. Received: {value}.")
+
+
+def _check_length(value):
+    if value is not None and value < 8:
+        raise InputError(f"data.length: expected at least 8 tokens. Received: {value}.")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
+from pipelines.progress import say
 from pipelines.recipes import Recipe, differences
 from tfattn.errors import InputError
+from tfattn.spec import Spec
+
+SHOWN = 5  # differences that a message lists
 
 
 class Interrupted(Exception):
@@ -34,6 +40,7 @@ class Run:
     """The directory of one run."""
 
     folder: Path
+    claimed: tuple[Path, ...] | None = None  # folders made for it by this call; None: it was there
 
     @property
     def recipe_file(self) -> Path:
@@ -84,7 +91,10 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """Return the last numbers of a finished run, or None."""
         path = self.folder / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: expected the numbers of a run in JSON. {error}.") from None
 
     def finish(self, result: dict[str, Any]) -> None:
         """Mark the run as done."""
@@ -101,61 +111,85 @@ def open_run(out: str | Path, recipe: Recipe) -> Run:
     Raises:
         InputError: `out` holds a run of another recipe or other files, or cannot be written.
     """
-    run = Run(Path(out).expanduser())
-    if run.recipe_file.exists():
-        found = differences(recipe, run.recipe())
+    run = Run(_path(out))
+    if os.path.exists(run.recipe_file):
+        found = [
+            f"{d.name} is {_shown(d.here)} here, {_shown(d.there)} there"
+            for d in differences(recipe, run.recipe())
+        ]
         if found:
-            listed = "; ".join(f"{d.name} is {d.here!r} here, {d.there!r} there" for d in found)
+            more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise InputError(
                 f"{run.folder}: expected an empty folder or a run of the same recipe. "
-                f"Received a run in which {listed}."
+                f"Received a run in which {'; '.join(found[:SHOWN])}{more}."
             )
+        if run.result is not None:
+            say(f"{escape(str(run.folder))} is done; for another run, give another --out")
         return run
-    check_empty(run.folder)
+    run = Run(run.folder, claim(run.folder, f".{run.recipe_file.name}.tmp"))
     write_atomically(run.recipe_file, json.dumps(recipe.to_json(), indent=2) + "\n")
     return run
 
 
 @contextlib.contextmanager
 def discarded_on_bad_input(run: Run) -> Iterator[None]:
-    """Remove what a run wrote in this block if its input turns out bad and it never began."""
+    """Take away a run that this call began if its input turns out bad before the first step."""
     try:
         yield
     except InputError:
-        if not run.checkpoints.exists():
-            shutil.rmtree(run.folder, ignore_errors=True)
+        if run.claimed is not None and not run.checkpoints.exists():
+            release(run.folder, run.claimed)
         raise
 
 
-def find_run(folder: str | Path) -> Run:
+def find_run(folder: str | Path, finished: bool = False) -> Run:
     """Return the run at `folder`.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is not finished and should be.
     """
-    run = Run(Path(folder).expanduser())
-    if not run.recipe_file.exists():
+    run = Run(_path(folder))
+    if not os.path.exists(run.recipe_file):
         raise InputError(f"{run.folder}: expected a run directory. Received no recipe.json there.")
+    if finished and run.result is None:
+        raise InputError(
+            f"{run.folder}: expected a finished run. Received one without a result.json; "
+            "finish it with the command that began it."
+        )
     return run
 
 
-def check_empty(folder: Path) -> None:
-    """Create `folder` and see that it is empty and can be written.
+def claim(folder: Path, leftover: str) -> tuple[Path, ...]:
+    """Create `folder`, see that it is empty and can be written; return the folders made for it.
+
+    What a killed process left half-written there is called `leftover`, and removed.
 
     Raises:
         InputError: it cannot be made or written, or holds files.
     """
+    absent = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = sorted(p.name for p in folder.iterdir())
+        _remove(folder / leftover)
+        held = sorted(path.name for path in folder.iterdir())
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        problem = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{folder}: expected a folder that can be written. {problem}.") from None
     if held:
         shown = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
         raise InputError(f"{folder}: expected an empty folder. Received one that holds {shown}.")
+    return tuple(absent)
+
+
+def release(folder: Path, made: tuple[Path, ...]) -> None:
+    """Undo a claim: remove what is in `folder`, and the folders that were made for it."""
+    for path in folder.iterdir():
+        _remove(path)
+    for path in made:
+        with contextlib.suppress(OSError):  # somebody else put something there
+            path.rmdir()
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -170,9 +204,25 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` durable."""
+    """Make a rename in `folder` durable, or what was written to a file."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _path(given: str | Path) -> Path:
+    return Path(os.path.expanduser(given))
+
+
+def _shown(value: object) -> str:
+    text = type(value).__name__ if isinstance(value, Spec) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

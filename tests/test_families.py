@@ -6,6 +6,21 @@ import pytest
 import tfattn
 from tfattn.errors import InputError
 from tfattn.families import FAMILIES, PRESETS, preset
+from tfattn.models.config import Classify, Pool, Tokens
+
+COUNTS = {  # exact, with the pooler
+    "bert-tiny": 4_385_920,  # KerasHub, preset metadata of bert_tiny_en_uncased
+    # 11.2M in Table 1 of arXiv:1908.08962: the stem, four blocks and the pooler written out.
+    "bert-mini": (30_522 + 512 + 2 + 2) * 256
+    + 4 * (4 * (256**2 + 256) + 2 * 256 * 1024 + 1024 + 256 + 4 * 256)
+    + 256**2
+    + 256,
+    "bert-small": 28_763_648,  # KerasHub, bert_small_en_uncased
+    "bert-medium": 41_373_184,  # KerasHub, bert_medium_en_uncased
+    "bert-base-uncased": 109_482_240,  # KerasHub, bert_base_en_uncased
+    "bert-base-cased": 108_310_272,  # KerasHub, bert_base_en
+    "bert-large-uncased": 335_141_888,  # KerasHub, bert_large_en_uncased
+}
 
 
 def test_a_preset_is_found_by_name():
@@ -24,6 +39,21 @@ def test_every_family_has_a_tiny_preset():
 
 def test_presets_of_families_do_not_shadow_each_other():
     assert len(PRESETS) == sum(len(family.PRESETS) for family in FAMILIES.values())
+
+
+def test_every_preset_has_a_count():
+    assert set(COUNTS) == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_count_is_the_published_one(name):
+    assert PRESETS[name].parameter_count((Pool(),)) == COUNTS[name]
+
+
+def test_the_counts_of_bert_base_with_its_pretraining_heads():
+    base = preset("bert-base-uncased")  # transformers' BertForMaskedLM and BertForPreTraining
+    assert base.parameter_count((Tokens(),)) == 109_514_298
+    assert base.parameter_count((Tokens(), Classify("next"))) == 110_106_428
 
 
 @pytest.mark.parametrize(

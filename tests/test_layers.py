@@ -86,6 +86,7 @@ def test_a_layer_serves_in_the_users_own_model(name, tmp_path, rng):
     model = keras.Model(x, LAYERS[name]()(x))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
+    assert [v.path for v in again.weights] == [v.path for v in model.weights]
     values = rng.normal(size=(2, 5, DIM)).astype("float32")
     expected = model.predict(values, verbose=0)
     assert expected.shape == (2, 5, DIM)

@@ -46,17 +46,19 @@ class Cart(Spec):
 
 CART = Cart((Wheel(3), Spare(4, "wood", 2)), extra=Wheel(5), tags=("a", "b"), corner=(1, "right"))
 
-wheels = st.builds(Wheel, st.integers(), st.sampled_from(["wood", "steel"])) | st.builds(
-    Spare, st.integers(), age=st.none() | st.floats(0, 10)
+integers = st.integers(1 - 2**63, 2**63 - 1)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+wheels = st.builds(Wheel, integers, st.sampled_from(["wood", "steel"])) | st.builds(
+    Spare, integers, age=st.none() | st.floats(0, 10)
 )
 carts = st.builds(
     Cart,
     st.lists(wheels, max_size=3),
-    name=st.text(),
-    weight=st.floats(allow_nan=False) | st.integers(-9, 9),
-    extra=st.none() | wheels | st.builds(Bell, st.text()),
-    corner=st.tuples(st.integers(), st.text()),
-    tags=st.none() | st.lists(st.text(), max_size=2),
+    name=texts,
+    weight=st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9),
+    extra=st.none() | wheels | st.builds(Bell, texts),
+    corner=st.tuples(integers, texts),
+    tags=st.none() | st.lists(texts, max_size=2),
 )
 
 
@@ -109,6 +111,11 @@ def test_a_spec_is_frozen_and_equal_by_value():
         ({"wheels": [], "weight": True}, r"Cart\.weight: expected float\. Received: True"),
         ({"wheels": [], "inner": [1]}, r"Cart\.inner: expected Wheel\. Received: \[1\]"),
         ([], r"Cart: expected an object of fields\. Received: \[\]"),
+        ({"wheels": [], "weight": float("nan")}, r"Cart\.weight: expected a finite number.* nan"),
+        ({"wheels": [], "weight": 10**400}, r"Cart\.weight: expected a finite number"),
+        ({"wheels": [{"size": 2**63}]}, r"Cart\.wheels\[0\]\.size: expected int"),
+        ({"wheels": [], "name": "a\0b"}, r"Cart\.name: expected Unicode without NUL"),
+        ({"wheels": [], "name": "\ud800"}, r"Cart\.name: expected Unicode without NUL"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(data, message):
@@ -147,6 +154,7 @@ def test_a_file_is_readable_and_reads_back(tmp_path):
     [
         (None, r"cart\.json: expected a Cart in JSON\. No such file\."),
         ("{", r"cart\.json: expected a Cart in JSON\. Expecting"),
+        ("[" * 100_000, r"cart\.json: expected a Cart in JSON\. maximum recursion"),
         ("[]", r"cart\.json: Cart: expected an object of fields"),
         ('{"wheels": [], "naem": 1}', r"cart\.json: Cart: unknown field 'naem'"),
         ('{"wheels": [{"size": null}]}', r"cart\.json: Cart\.wheels\[0\]\.size: expected int"),

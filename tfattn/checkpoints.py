@@ -86,24 +86,10 @@ def to_huggingface(model: Transformer, folder: str | Path) -> None:
     """
     model_type = "bert"
     family, config = FAMILIES[model_type], model.config
-    named = {"embedding_std", *(ours for _, ours in family.FIELDS)}
-    for field in (f.name for f in fields(config) if f.name not in named):
-        only, received = getattr(family.BASE, field), getattr(config, field)
-        if received != only:
-            raise InputError(
-                f"TransformerConfig.{field}: expected {only!r}, which is all that their format "
-                f"knows. Received: {received!r}."
-            )
-    names = tuple(sorted(head.name for head in model.heads if not isinstance(head, Pool)))
-    mean = [h.name for h in model.heads if isinstance(h, Classify) and h.pool != "pooler"]
-    if names not in family.ARCHITECTURES or mean:
-        raise InputError(
-            f"heads: expected one of {sorted(family.ARCHITECTURES)}, pooled by 'pooler', for which "
-            f"their format has a name. Received: {names}{' with mean pooling' if mean else ''}."
-        )
+    architecture = _architecture(model, family)
     described = {theirs: getattr(config, ours) for theirs, ours in family.FIELDS}
     described["initializer_range"] = config.kernel_std or config.dim**-0.5
-    described |= {"model_type": model_type, "architectures": [family.ARCHITECTURES[names]]}
+    described |= {"model_type": model_type, "architectures": [architecture]}
     described["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
     ours = _arrays(model)
     parts = {path.split("/")[0] for path in ours}
@@ -114,7 +100,7 @@ def to_huggingface(model: Transformer, folder: str | Path) -> None:
             f"model: expected the weights that their format names. Received others: {different}."
         )
     theirs = {row.theirs: row.to_theirs(ours[row.ours], config.heads) for row in rows}
-    if not names:  # the bare model is saved without its prefix
+    if architecture == family.ARCHITECTURES[()]:  # saved without its prefix
         theirs = {name.removeprefix(f"{model_type}."): w for name, w in theirs.items()}
     _write(folder, described, theirs)
 
@@ -172,6 +158,26 @@ def _read_ours(folder):
         raise InputError(f"{folder / CONFIG}: expected a model saved by tfattn. Received another.")
     saved = Saved.from_json(described, f"{folder / CONFIG}: model")
     return saved.config, saved.heads, _tensors(folder / WEIGHTS)
+
+
+def _architecture(model, family):
+    """Return their class for this model, or say what their format has no name for."""
+    named = {"embedding_std", *(ours for _, ours in family.FIELDS)}
+    for field in (f.name for f in fields(model.config) if f.name not in named):
+        only, received = getattr(family.BASE, field), getattr(model.config, field)
+        if received != only:
+            raise InputError(
+                f"TransformerConfig.{field}: expected {only!r}, which is all that their format "
+                f"knows. Received: {received!r}."
+            )
+    names = tuple(sorted(head.name for head in model.heads if not isinstance(head, Pool)))
+    mean = any(isinstance(head, Classify) and head.pool == "mean" for head in model.heads)
+    if names not in family.ARCHITECTURES or mean:
+        raise InputError(
+            f"heads: expected one of {sorted(family.ARCHITECTURES)}, pooled by 'pooler', for which "
+            f"their format has a name. Received: {names}{' with mean pooling' if mean else ''}."
+        )
+    return family.ARCHITECTURES[names]
 
 
 def _read_theirs(folder):

@@ -9,12 +9,17 @@ import dataclasses
 import difflib
 import functools
 import json
+import re
+import sys
 import types
 import typing
 from pathlib import Path
 from typing import Any, Self
 
 from tfattn.errors import InputError
+
+# Halves of characters, but for those by which Python spells file names that are not UTF-8.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +68,9 @@ class Spec:
         try:
             return kind(**given)
         except InputError as error:  # fields that do not fit each other
-            own = str(error).removeprefix(f"{kind.__name__}.")
+            own = str(error)
+            for said in (kind.__name__, where.rpartition(".")[2]):
+                own = own.removeprefix(f"{said}.")
             raise InputError(f"{where}.{own}") from None
 
     def save(self, path: str | Path) -> None:
@@ -79,11 +86,13 @@ class Spec:
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(data, where=f"{path}: {cls.__name__}")
+        except InputError:
+            raise
         except FileNotFoundError:
             raise InputError(f"{path}: expected a {cls.__name__} in JSON. No such file.") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: expected a {cls.__name__} in JSON. {error}.") from None
-        return cls.from_json(data, where=f"{path}: {cls.__name__}")
 
 
 def unknown(what: str, name: str, known: typing.Iterable[str]) -> str:
@@ -94,7 +103,10 @@ def unknown(what: str, name: str, known: typing.Iterable[str]) -> str:
     return f"unknown {what} {name!r}.{hint} Expected one of: {', '.join(known)}."
 
 
-def _kinds(cls: type[Spec]) -> dict[str, type[Spec]]:
+Kind = typing.TypeVar("Kind", bound=Spec)
+
+
+def _kinds(cls: type[Kind]) -> dict[str, type[Kind]]:
     """Return `cls` and all below it by name; two families may use one name for different things."""
     found = {cls.__name__: cls}
     for below in cls.__subclasses__():
@@ -159,9 +171,16 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
             return annotation.from_json(value, where)
     elif annotation is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not abs(value) <= sys.float_info.max:  # NaN is not, nor a huge integer
+                raise InputError(f"{where}: expected a finite number. Received: {value!r}.")
             return float(value)
     elif annotation is int:
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+            return value
+    elif annotation is str:
+        if isinstance(value, str):
+            if "\0" in value or _HALF.search(value):  # no file can be called so
+                raise InputError(f"{where}: expected Unicode without NUL. Received: {value!r}.")
             return value
     elif value is None if annotation is type(None) else isinstance(value, annotation):
         return value

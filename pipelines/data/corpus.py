@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipelines.data.records import Encoding, expand, lines, records, suffix, text_of
+from pipelines.data.records import Encoding, expand, lines, missing, records, suffix, text_of
 from tfattn.errors import InputError
 from tfattn.spec import unknown
 
@@ -65,7 +65,7 @@ def _from_text(path: Path, separator: Separator, encoding_errors: Encoding) -> I
 def _from_table(path: Path, column: str, encoding_errors: Encoding) -> Iterator[str]:
     for where, record in records(path, encoding_errors):
         if column not in record:
-            raise InputError(f"{where}: {unknown('column', column, record)}")
+            raise missing(column, record, where)
         yield text_of(record[column], f"{where}, {column}", encoding_errors)
 
 
@@ -85,7 +85,7 @@ def _from_tfds(entry: str, column: str, encoding_errors: Encoding) -> Iterator[s
         raise InputError(f"{entry}: expected a data set that can be loaded. {error}.") from None
     for number, example in enumerate(examples):
         if column not in example:
-            raise InputError(f"{entry}: {unknown('column', column, example)}")
+            raise missing(column, example, entry)
         where, value = f"{entry}, example {number}, {column}", example[column]
         if not isinstance(value, bytes):
             raise InputError(f"{where}: expected text. Received: {type(value).__name__}.")

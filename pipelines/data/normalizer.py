@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-# Where the two libraries' Unicode tables disagree on what stands alone as a word: punctuation
-# newer than either, and 256 ideographs of Extension E. Both are made to let them stand alone.
+# Where the two libraries' Unicode tables disagree on what stands alone as a word: punctuation that
+# is new to one of them, and 256 ideographs of Extension E. Both are made to let it stand alone.
 _ALONE = """
     61D 9FD A76 C77 C84 166D 1B4E-1B4F 1B7D-1B7F 2E43-2E4F 2E52-2E5D 10D6E 10EAD 10F55-10F59
     10F86-10F89 111C9 113D4-113D5 113D7-113D8 1144B-1144F 1145A-1145B 1145D 11660-1166C 116B9 1183B

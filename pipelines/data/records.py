@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfattn.errors import InputError
+from tfattn.spec import unknown
 
 Encoding = Literal["strict", "replace"]
 Record = dict[str, Any]
@@ -38,7 +39,7 @@ def expand(files: Sequence[str]) -> list[Path]:
             kind = "a folder; name its files, as in {}/**/*.txt" if path.is_dir() else "none for {}"
             raise InputError(f"files: expected at least one. Received: {kind.format(pattern)}.")
         for match in sorted(regular):
-            found.setdefault(match.resolve(), match)
+            found.setdefault(Path(os.path.realpath(match)), match)
     return sorted(found.values())
 
 
@@ -91,6 +92,11 @@ def records(path: Path, encoding_errors: Encoding = "strict") -> Iterator[tuple[
             raise InputError(
                 f"{path}: expected a table, .tsv, .csv or .jsonl (.gz). Received: {other!r}."
             )
+
+
+def missing(column: str, record: Record, where: str) -> InputError:
+    """Return the complaint that there is no such column."""
+    return InputError(f"{where}: {unknown('column', column, [name[:40] for name in record])}")
 
 
 def text_of(value: Any, where: str, encoding_errors: Encoding = "strict") -> str:

@@ -1,6 +1,9 @@
 """From a recipe's data to rows: documents to vocabulary and token stores, tables to labels."""
 
+import contextlib
 import hashlib
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from pipelines.data.table_rows import TableRows
 from pipelines.data.tables import Table, classes_of, label_ids, label_values, read_table
 from pipelines.data.tokenizers import WordPiece, train_wordpiece
 from pipelines.progress import bar
-from pipelines.runs import Run
+from pipelines.runs import Run, sync_folder
 from tfattn.errors import InputError
 
 CACHE = Path("runs") / "embedded"  # the embedded corpus, shared by all runs
@@ -26,19 +29,45 @@ def documents(data: recipes.TextData, split: str) -> Iterator[str]:
 
     Where no validation files are given, a document is held out by the hash of its text, so that
     the split is the same in every run, whatever the order and names of the files.
+
+    Raises:
+        InputError: no documents in this split, or a file that cannot be read; it is named.
     """
-    if split == "validation" and data.validation:
-        yield from _read(data, data.validation, split)
-        return
-    embedded = data.files == (recipes.EMBEDDED,)
-    for document in _read(data, data.files, split):
-        if data.validation or embedded:
-            yield document
-        else:
-            digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest()
-            held = int.from_bytes(digest[:8], "big") < data.validation_share * 2**64
-            if held == (split == "validation"):
+    apart = split == "validation" and data.validation not in ((), data.files)
+    files, flag = (data.validation, "validation") if apart else (data.files, "files")
+    all_of_them = data.validation or files == (recipes.EMBEDDED,)
+    read = found = 0
+    with flags(flag):
+        for document in _read(data, files, split):
+            read += 1
+            if all_of_them or _held_out(document, data) == (split == "validation"):
+                found += 1
                 yield document
+    if not read:
+        raise InputError(f"data.{flag}: expected text. Received: none in {', '.join(files)}.")
+    if not found:
+        raise InputError(
+            "data.validation: expected files, or a data.validation_share that leaves documents for "
+            f"both splits. Received: no files, and a share of {data.validation_share} of {read} "
+            f"documents in {', '.join(files)}."
+        )
+
+
+@contextlib.contextmanager
+def flags(files: str) -> Iterator[None]:
+    """Call by the flag `data.FILES` what readers know as `files`, `documents` or `store`."""
+    try:
+        yield
+    except InputError as error:
+        name, _, rest = str(error).partition(": ")
+        if name not in ("files", "documents", "store"):
+            raise
+        raise InputError(f"data.{files}: {rest}") from None
+
+
+def _held_out(document, data):
+    digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < data.validation_share * 2**64
 
 
 def embedded_corpus() -> Path:
@@ -71,29 +100,43 @@ def prepare_text(
     Raises:
         InputError: no documents, or a file that cannot be read; it is named.
     """
+    folders = {split: run.data / split for split in ("train", "validation")}
+    for split, folder in folders.items():  # what is missing is said before the long work
+        if not folder.exists():
+            next(documents(data, split))
     if (run.tokenizer / "vocab.txt").exists():
         tokenizer = WordPiece.load(run.tokenizer)
     elif tokenizer is None and data.tokenizer is not None:
-        tokenizer = WordPiece.load(Path(data.tokenizer))
+        tokenizer = WordPiece.load(data.tokenizer)
     if tokenizer is None:
-        with bar("vocabulary", None) as report:
+        with bar("vocabulary", None) as report, flags("files"):
             texts = _counted(documents(data, "train"), report)
             tokenizer = train_wordpiece(texts, data.vocab_size, lowercase=data.lowercase)
-    if not (run.tokenizer / "vocab.txt").exists():
-        tokenizer.save(run.tokenizer)
-    stores = []
-    for split in ("train", "validation"):
-        folder = run.data / split
+    keep_vocabulary(run, tokenizer)
+    for split, folder in folders.items():
         if not folder.exists():
-            with bar(f"tokenizing {split}", None) as report:
+            with bar(f"tokenizing {split}", None) as report, flags("files"):
                 write_store(
                     folder,
                     documents(data, split),
                     tokenizer,
                     progress=lambda n, tokens: report(n, f"documents, {tokens:,} tokens"),
                 )
-        stores.append(Store.open(folder, tokenizer))
-    return tokenizer, stores[0], stores[1]
+    train, validation = (Store.open(folder, tokenizer) for folder in folders.values())
+    return tokenizer, train, validation
+
+
+def keep_vocabulary(run: Run, tokenizer: WordPiece) -> None:
+    """Write the vocabulary into the run, whole or not at all, unless it is there."""
+    if run.tokenizer.exists():
+        return
+    partial = run.folder / ".tokenizer.tmp"
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer.save(partial)
+    for path in (*partial.iterdir(), partial):
+        sync_folder(path)
+    os.replace(partial, run.tokenizer)
+    sync_folder(run.folder)
 
 
 def _counted(texts: Iterable[str], report) -> Iterator[str]:
@@ -107,13 +150,14 @@ def read_labelled(data: recipes.TableData, files: tuple[str, ...], flag: str) ->
     """Read a labelled table as the recipe says; `flag` is named where no files are given."""
     if not files:
         raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
-    return read_table(
-        files,
-        text=data.text,
-        text_pair=data.text_pair,
-        label=data.label,
-        encoding_errors=data.encoding_errors,
-    )
+    with flags(flag):
+        return read_table(
+            files,
+            text=data.text,
+            text_pair=data.text_pair,
+            label=data.label,
+            encoding_errors=data.encoding_errors,
+        )
 
 
 def resolve_labels(objective: recipes.Objective, table: Table) -> recipes.Objective:

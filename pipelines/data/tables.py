@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.data.records import Encoding, Record, expand, records, text_of
+from pipelines.data.records import Encoding, Record, expand, missing, records, text_of
 from tfattn.errors import InputError
 from tfattn.spec import unknown
 
@@ -118,18 +118,18 @@ def label_values(table: Table) -> np.ndarray:
 def _text_column(record: Record, text: str, text_pair: str | None, label: str, where: str) -> str:
     for name in (label, text_pair):
         if name is not None and name not in record:
-            raise InputError(f"{where}: {unknown('column', name, record)}")
+            raise missing(name, record, where)
     if text in record:
         return text
     others = [name for name in record if name != label]
     if len(others) != 1 or text_pair is not None:
-        raise InputError(f"{where}: {unknown('column', text, record)}")
+        raise missing(text, record, where)
     return others[0]
 
 
 def _text(record: Record, column: str, where: str, encoding_errors: Encoding) -> str:
     if column not in record:
-        raise InputError(f"{where}: {unknown('column', column, record)}")
+        raise missing(column, record, where)
     value = text_of(record[column], f"{where}, {column}", encoding_errors)
     if not value:
         raise InputError(f"{where}, {column}: expected text. Received: none.")

@@ -10,6 +10,7 @@ bytes; so a longer word of few bytes is cut into pieces here and is [UNK] there.
 
 import functools
 import hashlib
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -37,6 +38,9 @@ from tfattn.errors import InputError
 
 LONGEST_WORD = 400  # bytes
 COVERAGE = 0.9999  # share of a corpus' characters that its alphabet has to hold
+
+# Text that may be one very long word: no blanks, ASCII punctuation or ideographs for a while.
+_UNBROKEN = re.compile(r"[^\s!-/:-@\[-`{-~\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]{1000,}")
 
 
 @dataclass(frozen=True)
@@ -168,11 +172,20 @@ def train_wordpiece(
         least = len(SPECIAL) + 2
         raise InputError(f"vocab_size: expected at least {least}. Received: {vocab_size}.")
     learner = _pipeline(SPECIAL, lowercase)
+
+    def short_words(match: re.Match) -> str:
+        words = _words(learner, match[0])
+        return " ".join(word for word in words if len(word.encode("utf-8")) <= LONGEST_WORD)
+
     characters: Counter[str] = Counter()
     with tempfile.TemporaryFile() as spool:
         for i, document in enumerate(documents):
+            data = _utf8(document, i)
+            if _UNBROKEN.search(document):  # training is quadratic in the length of a word
+                document = _UNBROKEN.sub(short_words, document)
+                data = document.encode("utf-8")
             characters.update(document)
-            spool.write(_utf8(document, i) + b"\n")
+            spool.write(data + b"\n")
             if progress is not None:
                 progress(i + 1)
         alphabet = _alphabet(characters, learner, room)

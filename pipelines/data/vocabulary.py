@@ -1,6 +1,7 @@
 """The folder of a BERT tokenizer: `vocab.txt`, one token a line, and `tokenizer_config.json`."""
 
 import json
+import os
 from pathlib import Path
 
 from tfattn.errors import InputError
@@ -10,13 +11,17 @@ LONGEST_TOKEN = 256  # bytes without the ##: tensorflow_text takes no more
 
 
 def write_vocabulary(folder: str | Path, vocabulary: tuple[str, ...], lowercase: bool) -> None:
-    """Write both files, as Hugging Face reads them."""
+    """Write both files, as Hugging Face reads them; `vocab.txt` last, and whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(f"{token}\n" for token in vocabulary)
-    (folder / "vocab.txt").write_text(lines, encoding="utf-8", newline="\n")
     options = json.dumps({"model_type": "bert", "do_lower_case": lowercase}, indent=2)
     (folder / "tokenizer_config.json").write_text(options + "\n", encoding="utf-8")
+    partial = folder / ".vocab.txt.partial"
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{token}\n" for token in vocabulary)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / "vocab.txt")
 
 
 def read_vocabulary(folder: str | Path) -> tuple[tuple[str, ...], bool]:

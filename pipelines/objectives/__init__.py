@@ -46,10 +46,7 @@ class Objective(Protocol):
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Return `-log softmax(logits)[target]` over the last axis, float32."""
     logits = ops.cast(logits, "float32")
-    shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    normaliser = ops.log(ops.sum(ops.exp(shifted), axis=-1))
-    chosen = ops.take_along_axis(shifted, ops.cast(targets, "int32")[..., None], axis=-1)[..., 0]
-    return normaliser - chosen
+    return ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
 
 
 def hits(logits: Tensor, targets: Tensor) -> Tensor:

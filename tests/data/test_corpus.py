@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from pipelines.data.corpus import expand, read_documents
 from tfattn.errors import InputError
+
+ROOT = Path(__file__).parents[2]
 
 
 def write(path, content):
@@ -242,5 +245,7 @@ def test_reading_files_imports_no_tensorflow(tmp_path):
         "import sys; from pipelines.data import corpus, packing, store, tables, tokenizers\n"
         f"print(list(corpus.read_documents([{path!r}])), 'tensorflow' in sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert run.stdout == "['a'] False\n"

@@ -14,16 +14,20 @@ POINTS = [*range(0xD800), *range(0xE000, 0x32400), *range(0xE0000, 0xE0200)]
 POINTS += [0xF0000, 0xFFFFD, 0x100000, 0x10FFFD, 0x10FFFF]
 
 
-def chunks(size):
-    for start in range(0, len(POINTS), size):
-        yield POINTS[start : start + size]
+# All but most of the syllables and ideographs, which are many and alike.
+VARIED = [p for p in POINTS if not (0x4E00 <= p < 0xD700 or 0x20000 <= p < 0x2A000) or p % 37 == 0]
+
+
+def chunks(points):
+    for start in range(0, len(points), 4096):
+        yield points[start : start + 4096]
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_every_character_between_letters_gives_the_same_ids(lowercase):
     # x?y tells whether the character vanishes, is a blank, stands alone, or is part of the word.
     tokenizer = WordPiece((*SPECIAL, "x", "##x", "y", "##y"), lowercase)
-    for chunk in chunks(4096):
+    for chunk in chunks(VARIED):
         texts = [f"x{chr(point)}y" for point in chunk]
         flat, lengths = tokenizer.encode_batch(texts)
         reference = tokenizer.encode_reference(texts)
@@ -36,7 +40,7 @@ def test_every_character_between_letters_gives_the_same_ids(lowercase):
 def test_every_character_becomes_what_tokenizers_makes_of_it(lowercase):
     normalizer = BertNormalizer(lowercase=lowercase, handle_chinese_chars=False)
     fast = WordPiece((*SPECIAL, "x"), lowercase).in_graph()._fast_bert_normalizer
-    for chunk in chunks(4096):
+    for chunk in chunks(POINTS):
         outputs = fast.normalize([f"x{chr(point)}y" for point in chunk]).numpy()
         for point, output in zip(chunk, outputs, strict=True):
             expected = normalizer.normalize_str(f"x{chr(point)}y")

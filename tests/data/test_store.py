@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from pipelines.data import store as module
 from pipelines.data.store import Store, write_store
 from pipelines.data.tokenizers import WordPiece
 from tfattn.errors import InputError
+
+ROOT = Path(__file__).parents[2]
 
 
 class Bytes:
@@ -197,7 +200,7 @@ store.write_store({folder!r}, documents(), Bytes())
 def test_a_writer_killed_leaves_no_store_and_the_next_clears_up(tmp_path, where):
     folder = tmp_path / "store"
     code = KILLED.format(tests=os.path.dirname(__file__), where=where, folder=str(folder))
-    run = subprocess.run([sys.executable, "-c", code], check=False)
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert run.returncode == -signal.SIGKILL
     assert (tmp_path / ".store.partial" / "tokens.bin").exists()  # it was in the middle of it
     assert not folder.exists()

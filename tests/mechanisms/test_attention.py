@@ -143,6 +143,11 @@ def test_masked_softmax_without_a_mask_is_the_softmax(rng, close):
     close(masked_softmax(scores, np.ones((2, 1, 4, 5), bool)), weights)
 
 
+def test_a_key_that_fits_badly_still_beats_one_that_is_masked(close):
+    scores = np.array([[[[-1e6, -1e6, 5.0]]]], "float32")
+    close(masked_softmax(scores, np.array([True, True, False])), [[[[0.5, 0.5, 0.0]]]])
+
+
 def test_admissible_broadcasts_over_heads(array):
     positions, segments = np.arange(3)[None], np.array([[1, 1, 0]])
     allowed = array(

@@ -141,6 +141,32 @@ def test_masks_are_tiled_over_the_depth(rng, array):
     np.testing.assert_array_equal(seen[2], below)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"norm": "pre"},
+        {"position": "sinusoidal"},
+        {"types": 0},
+        {"layout": ("feedforward",)},
+        {"layout": ("feedforward", "self"), "depth": 1, "hidden_dim": 7},
+        {"dim": 15, "max_length": 3, "vocab_size": 1},
+    ],
+)
+def test_the_count_of_parameters_is_that_of_the_built_model(fields):
+    config = replace(CONFIG, **fields)
+    heads = (Tokens(), Classify(classes=3))
+    assert tfattn.build(config, *heads).count_params() == config.parameter_count(heads)
+
+
+def test_dropout_falls_where_the_config_says():
+    config = replace(CONFIG, dropout=0.3, attention_dropout=0.4)
+    model = tfattn.build(config, Classify(dropout=0.2))
+    assert model.stem.dropout.rate == 0.3 and model.head_layers["classify"].dropout.rate == 0.2
+    for block in model.encoder.blocks:
+        assert [residual.dropout.rate for residual in block.residuals.values()] == [0.3, 0.3]
+        assert block.sublayers["self"].attention.dropout.rate == 0.4
+
+
 def test_too_long_a_row_is_refused(rng):
     model, _ = model_and_weights(rng)
     with pytest.raises(InputError, match=r"tokens: expected at most 16 columns\. Received: 17"):

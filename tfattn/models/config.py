@@ -95,8 +95,9 @@ class TransformerConfig(Spec):
                 self._refuse(field, "at least one")
         if len(set(self.layout)) < len(self.layout):
             self._refuse("layout", "different names")  # a name is the path of the weights
-        if self.types < 0:
-            self._refuse("types", "0 or more")
+        for field in ("types", "embedding_std", "kernel_std"):
+            if (getattr(self, field) or 0) < 0:
+                self._refuse(field, "0 or more")
 
     def _refuse(self, field, expected):
         received = getattr(self, field)

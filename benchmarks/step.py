@@ -1,0 +1,183 @@
+"""A training step of masked language modelling beside KerasHub's BertBackbone of the same size.
+
+    python -m benchmarks.step --preset bert-tiny --length 64 --batch 32
+
+All contestants take the same batch in turn, A B C A B C ..., so that a machine whose speed drifts
+is unfair to none. KerasHub runs as its users run it, by `compile` and Keras' own compiled train
+function, in graph mode and by XLA, in both precisions; ours as `pipelines.train` runs it.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import tfattn
+from pipelines.data.batches import Batch
+from pipelines.engine import Engine
+from pipelines.objectives import cross_entropy, hits
+from pipelines.optimize import build_optimizer
+from pipelines.recipes import TrainConfig
+from pipelines.train import POLICIES
+from tfattn import backend
+from tfattn.models.config import Tokens, TransformerConfig
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured."""
+
+    preset: str = "bert-tiny"  # size of both models
+    length: int = 64  # tokens a row
+    batch: int = 32  # rows
+    vocab_size: int = 8192  # tokens of the vocabulary
+    dropout: float = 0.1  # everywhere, in both
+    rounds: int = 30  # steps of each contestant
+    precisions: tuple[str, ...] = ("float32", "bfloat16")  # of the matrix products
+    modes: tuple[str, ...] = ("graph", "fused")  # of ours; xla takes long to compile
+    peer_xla: bool = True  # also KerasHub by XLA
+
+
+class Masked:
+    """The masked-token loss on batches that are masked already."""
+
+    heads = (Tokens(),)
+    terms = {"mlm_loss": "mlm", "mlm_accuracy": "mlm"}
+    losses = ("mlm_loss",)
+    selects = ("loss", False)
+    _cross_entropy = staticmethod(backend.island(cross_entropy))
+
+    def sums(self, outputs: Any, batch: Batch) -> dict[str, Any]:
+        """Sum cross entropy and hits."""
+        weights, targets = batch["weights"]["mlm"], batch["targets"]["mlm"]
+        loss = self._cross_entropy(outputs, targets)
+        hit = hits(outputs, targets)
+        return {
+            "mlm_loss": tf.reduce_sum(loss * weights),
+            "mlm_accuracy": tf.reduce_sum(hit * weights),
+        }
+
+
+def ours(config: TransformerConfig, batch: Batch, precision: str, mode: str) -> Callable[[], Any]:
+    """Return a function that takes one step of ours."""
+    model = tfattn.build(config, Tokens(), dtype=POLICIES[precision])
+    train: Any = TrainConfig(compile=mode, rate=1e-3)  # pyright: ignore[reportArgumentType]
+    engine = Engine(model, Masked(), build_optimizer(train, 10_000, model), train)  # pyright: ignore
+    return lambda: engine.step(batch)
+
+
+def theirs(config: TransformerConfig, batch: Batch, precision: str, xla: bool) -> Callable[[], Any]:
+    """Return a function that takes one step of KerasHub's backbone and masked-LM head."""
+    keras.config.set_dtype_policy(POLICIES[precision])
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=config.vocab_size,
+        num_layers=config.depth,
+        num_heads=config.heads,
+        hidden_dim=config.dim,
+        intermediate_dim=config.hidden_dim,
+        dropout=config.dropout,
+        max_sequence_length=config.max_length,
+    )
+    head = keras_hub.layers.MaskedLMHead(
+        token_embedding=backbone.token_embedding, intermediate_activation="gelu"
+    )
+    places = keras.Input((None,), dtype="int32", name="mask_positions")
+    logits = head(backbone(backbone.input)["sequence_output"], mask_positions=places)
+    model = keras.Model({**backbone.input, "mask_positions": places}, logits)
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=0.01, beta_2=0.98, global_clipnorm=1.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    metrics = [keras.metrics.SparseCategoricalAccuracy()]
+    model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=xla)
+    keras.config.set_dtype_policy("float32")
+    features = {
+        "token_ids": batch["features"]["tokens"],
+        "segment_ids": tf.zeros_like(batch["features"]["tokens"]),
+        "padding_mask": batch["features"]["segments"],
+        "mask_positions": batch["features"]["predict_positions"],
+    }
+    data = (features, batch["targets"]["mlm"], batch["weights"]["mlm"])
+    steps = iter(tf.data.Dataset.from_tensors(data).repeat())
+    model.make_train_function()
+    # The loss is read each step, as our engine reads it.
+    return lambda: float(model.train_function(steps)["loss"])
+
+
+def make_batch(setting: Setting) -> Batch:
+    """Return a masked batch of random tokens without padding."""
+    draw = np.random.default_rng(0)
+    shape, count = (setting.batch, setting.length), round(0.15 * setting.length)
+    places = np.argsort(draw.random(shape), axis=1)[:, :count]
+    features = {
+        "tokens": draw.integers(5, setting.vocab_size, shape),
+        "segments": np.ones(shape),
+        "positions": np.tile(np.arange(setting.length), (setting.batch, 1)),
+        "predict_positions": np.sort(places, axis=1),
+    }
+    targets = draw.integers(5, setting.vocab_size, places.shape)
+    return {
+        "features": {name: tf.constant(f, tf.int32) for name, f in features.items()},
+        "targets": {"mlm": tf.constant(targets, tf.int32)},
+        "weights": {"mlm": tf.ones(places.shape)},
+    }
+
+
+def main(setting: Setting) -> None:
+    """Measure, and print medians and their ratios to KerasHub in graph mode and float32."""
+    config = replace(
+        tfattn.preset(setting.preset),
+        vocab_size=setting.vocab_size,
+        max_length=setting.length,
+        dropout=setting.dropout,
+        attention_dropout=setting.dropout,
+    )
+    batch = make_batch(setting)
+    contestants: dict[str, Callable[[], Any]] = {}
+    for precision in setting.precisions:
+        contestants[f"KerasHub graph {precision}"] = theirs(config, batch, precision, False)
+        if setting.peer_xla:
+            contestants[f"KerasHub xla {precision}"] = theirs(config, batch, precision, True)
+        for mode in setting.modes:
+            contestants[f"tfattn {mode} {precision}"] = ours(config, batch, precision, mode)
+    first = {}
+    for name, step in contestants.items():
+        began = time.perf_counter()
+        step()
+        first[name] = time.perf_counter() - began
+        step()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(setting.rounds):
+        for name, step in contestants.items():
+            began = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    base = medians[f"KerasHub graph {setting.precisions[0]}"]
+    tokens = setting.batch * setting.length
+    flops = tokens * config.flops_per_token(setting.length, 0.15)
+    table = Table(title=f"{setting.preset}, {setting.batch} x {setting.length} tokens a step")
+    for column in ("", "first step s", "median ms", "least ms", "ratio", "tokens/s", "GFLOP/s"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, median in medians.items():
+        table.add_row(
+            name,
+            f"{first[name]:.1f}",
+            f"{median * 1e3:.1f}",
+            f"{min(times[name]) * 1e3:.1f}",
+            f"{median / base:.2f}",
+            f"{tokens / median:,.0f}",
+            f"{flops / median / 1e9:.0f}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Setting, description=__doc__))
