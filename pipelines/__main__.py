@@ -1,38 +1,48 @@
 """`python -m pipelines COMMAND`: pretrain, finetune, evaluate, export, fill, presets, demo."""
 
+import errno
+import faulthandler
 import os
 import sys
+import tempfile
+import warnings
 
 import tyro
 
+from pipelines import flags
 from pipelines.commands import COMMANDS, Presets, as_json, defaults
 from pipelines.runs import Interrupted
 from tfattn.errors import InputError
 
+PROGRAM = "python -m pipelines"
 USAGE, STOPPED = 2, 130
+# The disk or its owner says no: nobody needs a traceback for that.
+DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(words: list[str]) -> int:
     """Run one command; return its exit code."""
-    # TensorFlow's notes on its own start say nothing to a user, and would break the bars.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        name = words[0] if words and words[0] in COMMANDS else None
-        found, base = defaults(name, words[1:]) if name else (None, None)
-        if name is None:
-            command = tyro.extras.subcommand_cli_from_dict(
-                COMMANDS, args=words, prog="python -m pipelines", description=__doc__
-            )
-        else:
-            command = tyro.cli(
-                COMMANDS[name], args=words[1:], default=found, prog=f"python -m pipelines {name}"
-            )
+        command, base = _command(words)
         if not isinstance(command, Presets):
             _quiet_import()
         result = command.run(base)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {flags.as_flag(str(error))}", file=sys.stderr)
+        return USAGE
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        print(f"error: {error.filename or 'disk'}: {error.strerror}.", file=sys.stderr)
+        return USAGE
+    except Exception as error:
+        if not _out_of_memory(error):
+            raise
+        print(
+            "error: memory: expected a model and batches that fit; try a smaller --train.batch "
+            f"with a larger --train.accumulate. Received: {str(error).splitlines()[0]}.",
+            file=sys.stderr,
+        )
         return USAGE
     except KeyboardInterrupt:
         return STOPPED
@@ -43,20 +53,57 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _quiet_import() -> None:
-    """Import TensorFlow with the error stream closed: some of its notes heed no setting."""
-    sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        import tensorflow as tf
+def _command(words):
+    if not words or words[0] not in COMMANDS:  # prints help or what there is, and exits
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, args=words, prog=PROGRAM, description=__doc__
+        )
+    name, words = words[0], words[1:]
+    found, base = defaults(name, words)
+    return flags.parse(COMMANDS[name], words, f"{PROGRAM} {name}", found), base
 
-        tf.config.list_logical_devices()  # the first use of devices writes too
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+
+def _out_of_memory(error):
+    tensorflow = sys.modules.get("tensorflow")
+    kinds = (MemoryError, tensorflow.errors.ResourceExhaustedError) if tensorflow else MemoryError
+    return isinstance(error, kinds)
+
+
+def _quiet_import() -> None:
+    """Import TensorFlow with the error stream aside: its notes on itself say nothing to a user.
+
+    Some heed no setting. Where the import fails they are shown after all.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        raise InputError(
+            "KERAS_BACKEND: expected tensorflow, on which the pipelines run. "
+            f"Received: {os.environ['KERAS_BACKEND']}."
+        )
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        faulthandler.enable(screen)  # a crash would take the notes with it
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()  # the first use of devices writes too
+        except Exception as error:
+            notes.seek(0)
+            os.write(screen, notes.read())
+            raise InputError(
+                "tensorflow: expected the packages of requirements.txt to be installed. "
+                f"Received: {type(error).__name__}: {error}."
+            ) from error
+        finally:
+            faulthandler.disable()
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 if __name__ == "__main__":
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,18 @@
 """Checkpoints: everything that exact resume needs, written whole or not at all.
 
 A checkpoint is a folder `step-00001000/` with `variables.safetensors` (weights, optimizer and
-dropout seeds by path) and `state.json` (step, what the loop remembers, and the sha256 of the
-arrays). It is written under a temporary name, synced, and renamed; a damaged one is recognised and
-the one before it is taken. The position in the data is the step itself (pipelines/data/batches.py).
+dropout seeds by path) and `state.json` (step, what the loop remembers, and a sha256 over all of
+it). It is written under a temporary name, synced, and renamed; a damaged one is recognised and the
+one before it is taken. The position in the data is the step itself (pipelines/data/batches.py).
 """
 
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -66,12 +68,15 @@ class Checkpoints:
             temporary.mkdir()
             arrays = {path: np.asarray(v.value) for path, v in self.variables.items()}
             save_file(arrays, temporary / ARRAYS)
-            described = {**vars(state), "sha256": _sha256(temporary / ARRAYS)}
+            described = {**vars(state), "sha256": _sha256(temporary / ARRAYS, vars(state))}
             (temporary / STATE).write_text(json.dumps(described) + "\n", encoding="utf-8")
             for name in (ARRAYS, STATE):
                 with open(temporary / name, "rb") as file:
                     os.fsync(file.fileno())
-            shutil.rmtree(target, ignore_errors=True)  # one that was found damaged
+            sync_folder(temporary)
+            for later in self._folders():
+                if later.name >= target.name:  # it was found damaged, or we would not be here
+                    shutil.rmtree(later)
             os.replace(temporary, target)
             sync_folder(self.folder)
         for old in self._folders()[self.keep :]:
@@ -87,12 +92,8 @@ class Checkpoints:
             shutil.rmtree(leftover, ignore_errors=True)
         for folder in self._folders():
             try:
-                described = json.loads((folder / STATE).read_text(encoding="utf-8"))
-                if described.pop("sha256") != _sha256(folder / ARRAYS):
-                    raise ValueError("its sha256 is not the one in state.json")
-                arrays = load_file(folder / ARRAYS)
-                state = State(**described)
-            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                state, arrays = _read(folder)
+            except (OSError, ValueError, TypeError, SafetensorError) as error:
                 warnings.warn(
                     f"{folder}: damaged checkpoint skipped for the one before it ({error}).",
                     stacklevel=2,
@@ -123,13 +124,18 @@ class Checkpoints:
 def variables_by_path(*owners: Any) -> dict[str, keras.Variable]:
     """Return all variables of models and optimizers by path.
 
+    Keras numbers the seeds of dropout over the whole process; here they are numbered from 0, so
+    that paths do not depend on what was built before.
+
     Raises:
         RuntimeError: two share a path, so that a checkpoint could not tell them apart.
     """
     found: dict[str, keras.Variable] = {}
+    seeds = itertools.count()
     for variable in (v for owner in owners for v in owner.variables):
-        if found.setdefault(variable.path, variable) is not variable:
-            raise RuntimeError(f"two variables share the path {variable.path!r}")
+        path = re.sub(r"^seed_generator(_\d+)?/", lambda _: f"seed_{next(seeds)}/", variable.path)
+        if found.setdefault(path, variable) is not variable:
+            raise RuntimeError(f"two variables share the path {path!r}")
     return found
 
 
@@ -147,6 +153,18 @@ def _disk(folder: Path, temporary: Path) -> Iterator[None]:
         ) from None
 
 
-def _sha256(path: Path) -> str:
+def _read(folder):
+    described = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    if not isinstance(described, dict):
+        raise ValueError(f"{STATE} holds no object")
+    given = described.pop("sha256", None)
+    if given != _sha256(folder / ARRAYS, described):
+        raise ValueError("its sha256 is not the one it was written with")
+    return State(**described), load_file(folder / ARRAYS)
+
+
+def _sha256(path: Path, described: dict[str, Any]) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -4,32 +4,37 @@ Nothing here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipelines import recipes
+from pipelines import flags, recipes
 from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
+Folder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PRESET]")]
 
 
 @dataclass(frozen=True)
 class Pretrain:
     """Train a model on raw text.
 
-    Example: python -m pipelines pretrain bert-mini --data.files 'corpus/*.txt' --out runs/mine
+    Example: python -m pipelines pretrain bert-mini
+    --data.files 'corpus/*.txt' --out runs/mine
     """
 
-    preset: tyro.conf.Positional[str | None] = None  # such as bert-mini; see `presets`
-    out: str | None = None  # run directory; the same command again resumes; default runs/PRESET
-    init: str | None = None  # a run, a saved model or a published checkpoint to go on from
-    from_: From = None  # recipe.json of a run to repeat; flags given besides it win
+    preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
+    out: Folder = None  # run directory; the same command again resumes; none: runs/PRESET
+    init: Folder = None  # a run, a saved model or a published checkpoint to go on from
+    from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
     model: ModelOverrides = ModelOverrides()
     data: TextData = TextData()
     objective: recipes.MaskedLM = recipes.MaskedLM()
@@ -44,7 +49,7 @@ class Pretrain:
                 base = _recipe_of(self.preset).model
             if base is None:
                 listed = ", ".join(recipes.RECIPES)
-                raise InputError(f"preset: expected one of: {listed}. Received none.")
+                raise InputError(f"preset: expected --init, --from or one of: {listed}.")
             config = base
             if self.preset is not None:  # room for what the data has, no more
                 config = replace(config, max_length=self.data.length)
@@ -52,7 +57,7 @@ class Pretrain:
         elif self.preset is not None or self.model != ModelOverrides():
             raise InputError(
                 "init: expected no preset and no --model flags beside it, "
-                f"for the model is that of {self.init}. Received both."
+                f"for the model is that of {self.init}. Received them."
             )
         return Recipe(config, self.objective, self.data, self.train, self.monitor, self.init)
 
@@ -61,23 +66,24 @@ class Pretrain:
         from pipelines.train import train
 
         recipe = self.recipe(base)
-        out = self.out or f"runs/{self.preset or 'pretrained'}"
-        return _report(out, train(recipe, out))
+        out = f"runs/{self.preset or 'pretrained'}" if self.out is None else self.out
+        return {"run": out, **train(recipe, out)}
 
 
 @dataclass(frozen=True)
 class Finetune:
     """Train a model that starts from another on labelled texts.
 
-    Example: python -m pipelines finetune classify --init runs/mine --data.train train.tsv
-    --data.validation val.tsv --out runs/reviews
+    Example: python -m pipelines finetune classify --init runs/mine
+    --data.train train.tsv --data.validation val.tsv --out runs/reviews
     """
 
+    # What to learn: the class of a text, or a number for it.
     task: tyro.conf.Positional[Literal["classify", "regress"]] = "classify"
-    out: str | None = None  # run directory; the same command again resumes; default runs/TASK
-    init: str | None = None  # a run, a saved model or a published checkpoint to start from
+    out: Folder = None  # run directory; the same command again resumes; none: runs/TASK
+    init: Folder = None  # a run, a saved model or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from --init: does pretraining pay?
-    from_: From = None  # recipe.json of a run to repeat; flags given besides it win
+    from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
     data: TableData = TableData()
     classify: recipes.Classification = recipes.Classification()
     regress: recipes.Regression = recipes.Regression()
@@ -92,22 +98,25 @@ class Finetune:
             raise InputError("init: expected a run or a folder with a model. Received none.")
         objective = {"classify": self.classify, "regress": self.regress}[self.task]
         recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
-        out = self.out or f"runs/{self.task}"
-        return _report(out, train(recipe, out))
+        out = f"runs/{self.task}" if self.out is None else self.out
+        return {"run": out, **train(recipe, out)}
 
 
 @dataclass(frozen=True)
 class EvaluateData:
     """What to measure on."""
 
-    files: tuple[str, ...] = ()  # like those of the run; default its own validation split
+    files: tuple[str, ...] = ()  # like those of the run; none: its own validation split
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a finished run; the last line printed is one JSON object."""
+    """Measure a finished run, in float32; the last line printed is one JSON object.
 
-    run_: Annotated[tyro.conf.Positional[str], tyro.conf.arg(name="run")]  # run directory
+    Example: python -m pipelines evaluate runs/reviews --data.files val.tsv
+    """
+
+    run_: RunFolder  # directory of a finished run
     data: EvaluateData = EvaluateData()
     batch: int = 64  # rows at a time
 
@@ -124,10 +133,16 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a finished run as a SavedModel that takes raw strings."""
+    """Write a finished run as a SavedModel that takes raw strings.
 
-    run_: Annotated[tyro.conf.Positional[str], tyro.conf.arg(name="run")]  # run directory
-    out: str = "exported"  # an empty folder; the model goes into its subfolder 1, as servers expect
+    It gives labels and probabilities, or numbers, or a vector (pretrained).
+
+    Example: python -m pipelines export runs/reviews --out exported
+    """
+
+    run_: RunFolder  # directory of a finished run
+    # An empty folder; the model goes into its subfolder 1, as servers expect.
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Export, and return what to print."""
@@ -138,19 +153,23 @@ class Export:
 
 @dataclass(frozen=True)
 class Fill:
-    """Say what a pretrained model would put in place of [MASK]."""
+    """Say what a pretrained model would put in place of [MASK].
 
-    run_: Annotated[tyro.conf.Positional[str], tyro.conf.arg(name="run")]  # run directory
-    text: tuple[str, ...] = ()  # one or several texts, each with one or several [MASK]
-    top: int = 3  # guesses a mask
+    Example: python -m pipelines fill runs/mine --text "The [MASK] was late."
+    """
+
+    run_: RunFolder  # directory of a finished run
+    text: tuple[str, ...]  # one or several, each with one or several [MASK]
+    top: int = 3  # guesses for each [MASK]
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Fill in, and return what to print."""
         from pipelines.evaluate import open_finished
         from pipelines.fill import fill
 
-        if not self.text or self.top < 1:
-            raise InputError("text and top: expected at least one of each. Received none.")
+        for name, value in (("text", len(self.text)), ("top", self.top)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1. Received: {value}.")
         done = open_finished(self.run_)
         return {text: fill(done, text, self.top) for text in self.text}
 
@@ -178,14 +197,13 @@ class Presets:
 
 @dataclass(frozen=True)
 class Demo:
-    """From nothing to a served model: the main job of `make pretrain`, with no input at all.
+    """From nothing to a served model: what `make pretrain` runs.
 
-    Harvests the documentation of this Python environment, pretrains a small BERT on it, fine-tunes
-    it beside the same model from scratch, and exports it.
+    It pretrains on the documentation of this Python, fine-tunes, and exports.
     """
 
     out: str = "runs/demo"  # where everything goes; the same command again resumes
-    steps: int | None = None  # of pretraining; default what five minutes on two cores allow
+    steps: int | None = None  # of pretraining; none: what five minutes on two cores allow
     seeds: int = 3  # fine-tunings of each kind
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
@@ -207,34 +225,38 @@ COMMANDS = {
 
 
 def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None]:
-    """Return the command's defaults as the preset or the `--from` recipe of `words` has them.
+    """Return the command's defaults, and the model, as `--from` or the preset in `words` has them.
 
     Raises:
-        InputError: no such preset or recipe.
+        InputError: no such recipe, or one of another command.
     """
-    given = _value(words, "--from")
+    seen = flags.glance(COMMANDS[name], words)
+    given, model = getattr(seen, "from_", None), None
+    preset = recipes.RECIPES.get(getattr(seen, "preset", None) or "")
     if given is not None:
-        recipe = Recipe.load(given)
-        own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
-        own |= {"monitor": recipe.monitor, "init": recipe.init, "from_": given}
-        kind = type(recipe.objective)
-        if name == "pretrain" and isinstance(recipe.objective, recipes.MaskedLM):
-            return Pretrain(**own, objective=recipe.objective), recipe.model
-        task = {recipes.Classification: "classify", recipes.Regression: "regress"}.get(kind)
-        if name == "finetune" and task is not None:
-            own |= {"task": task, task: recipe.objective, "fresh": recipe.fresh}
-            return Finetune(**own), None
-        raise InputError(f"{given}: expected a recipe of {name}. Received one of {kind.__name__}.")
-    if name == "pretrain":
-        for word in words:
-            if word in recipes.RECIPES:
-                return _pretrain_of(recipes.RECIPES[word]), None
-    return None, None
+        found, model = _repeat(name, given)
+    elif preset is not None:
+        own: dict[str, Any] = {"data": preset.data, "train": preset.train}
+        found = Pretrain(**own)
+    else:
+        return None, None
+    if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
+        found = replace(found, train=replace(found.train, steps=None))
+    return found, model
 
 
-def _pretrain_of(recipe: Recipe) -> Pretrain:
+def _repeat(name, given):
+    recipe = Recipe.load(given)
     own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
-    return Pretrain(**own)
+    own |= {"monitor": recipe.monitor, "init": recipe.init, "from_": given}
+    kind = type(recipe.objective)
+    if name == "pretrain" and isinstance(recipe.objective, recipes.MaskedLM):
+        return Pretrain(**own, objective=recipe.objective), recipe.model
+    task = {recipes.Classification: "classify", recipes.Regression: "regress"}.get(kind)
+    if name == "finetune" and task is not None:
+        own |= {"task": task, task: recipe.objective, "fresh": recipe.fresh}
+        return Finetune(**own), None
+    raise InputError(f"{given}: expected a recipe of {name}. Received one of {kind.__name__}.")
 
 
 def _recipe_of(preset):
@@ -243,19 +265,14 @@ def _recipe_of(preset):
     return recipes.RECIPES[preset]
 
 
-def _value(words, flag):
-    for word, following in zip(words, [*words[1:], None], strict=False):
-        if word == flag:
-            return following
-        if word.startswith(f"{flag}="):
-            return word.removeprefix(f"{flag}=")
-    return None
-
-
-def _report(out, result):
-    return {"run": out, **result}
-
-
 def as_json(result: dict[str, Any]) -> str:
-    """Return the result as one line."""
-    return json.dumps(result)
+    """Return the result as one line of strict JSON: what is not a finite number is null."""
+    return json.dumps(_strict(result), allow_nan=False)
+
+
+def _strict(value):
+    if isinstance(value, dict):
+        return {name: _strict(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

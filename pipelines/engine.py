@@ -27,15 +27,24 @@ from tfattn import backend
 from tfattn.errors import InputError
 from tfattn.models.transformer import Transformer
 
-MEASURES = ("loss", "grad_norm", "weight_norm", "padding", "tokens")
+MEASURES = ("loss", "learning_rate", "grad_norm", "weight_norm", "padding", "tokens")
 
 
-def choose_strategy(devices: str) -> tf.distribute.Strategy:
-    """Return the strategy of one device, or of all devices of this machine."""
-    if devices == "default":
+def choose_strategy(train: TrainConfig) -> tf.distribute.Strategy:
+    """Return the strategy of one device, or of all devices of this machine.
+
+    Raises:
+        InputError: a batch that the devices cannot share evenly.
+    """
+    if train.devices == "default":
         return tf.distribute.get_strategy()
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     names = [device.name for device in tf.config.list_logical_devices(kind)]
+    if train.batch % len(names):
+        raise InputError(
+            f"train.batch: expected a multiple of the {len(names)} devices. "
+            f"Received: {train.batch}."
+        )
     # The one way of reducing that allows a second strategy in a process (2.21).
     return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
 
@@ -122,11 +131,12 @@ class Engine:
     def averaged(self) -> Iterator[None]:
         """Hold the averaged weights in the model, where they are kept, and put back the others."""
         variables = self.model.trainable_variables
-        if self.optimizer is None or not self.optimizer.use_ema:
-            yield
+        optimizer: Any = self.optimizer
+        if optimizer is None or not optimizer.use_ema or optimizer.iterations.numpy() == 0:
+            yield  # averages begin at the first step
             return
         saved = [v.numpy() for v in variables]
-        self.optimizer.finalize_variable_values(variables)
+        optimizer.finalize_variable_values(variables)
         try:
             yield
         finally:
@@ -137,13 +147,13 @@ class Engine:
         gradients, sums = self.strategy.run(self._replica_step, args=(batch,))
         reduced = [self.strategy.reduce("SUM", g, axis=None) for g in gradients]
         sums = self.strategy.reduce("SUM", sums, axis=None)
-        grad_norm = self._apply(reduced)
+        rate, grad_norm = self._apply(reduced)
         weight_norm = tf.linalg.global_norm([v.value for v in self._trainables()])
         terms = [sums[i] for i in range(len(self.objective.terms))]
         named = dict(zip(self.objective.terms, terms, strict=True))
         loss = tf.add_n([named[name] for name in self.objective.losses])
         tokens, places = sums[-2], sums[-1]
-        measures = [loss, grad_norm, weight_norm, 1.0 - tokens / places, tokens]
+        measures = [loss, rate, grad_norm, weight_norm, 1.0 - tokens / places, tokens]
         return tf.stack([*terms, *measures])
 
     def _replica_step(self, batch):
@@ -160,12 +170,7 @@ class Engine:
         if count == 1:
             return self._microbatch(batch, divisors)
         parts = tf.nest.map_structure(
-            lambda x: (
-                tf.reshape(x, [count, -1, *x.shape[1:]])
-                if None not in x.shape[1:]
-                else tf.reshape(x, tf.concat([[count, -1], tf.shape(x)[1:]], 0))
-            ),
-            batch,
+            lambda x: tf.reshape(x, tf.concat([[count, -1], tf.shape(x)[1:]], axis=0)), batch
         )
 
         def body(i, gradients, sums):
@@ -197,11 +202,12 @@ class Engine:
         return dense, tf.stack([terms[name] for name in self.objective.terms] + counts)
 
     def _update(self, gradients):
-        """Clip by the global norm (arXiv:1211.5063) and apply; returns the norm before."""
+        """Clip by the global norm (arXiv:1211.5063) and apply; returns rate and norm before."""
+        rate = tf.convert_to_tensor(self.optimizer.learning_rate)
         norm = tf.linalg.global_norm(gradients)
         scale = tf.minimum(1.0, self.train.clip / tf.maximum(norm, 1e-12))
         self.optimizer.apply([g * scale for g in gradients], self._trainables())
-        return norm
+        return rate, norm
 
     def _local_evaluation(self, batch):
         with backend.fusing(self.mode == "fused"):

@@ -17,7 +17,6 @@ from pipelines.progress import console
 from pipelines.recipes import Recipe, TrainConfig
 from pipelines.runs import Run, find_run
 from pipelines.tasks import text_rows, work
-from tfattn.errors import InputError
 from tfattn.models.transformer import Transformer
 
 

@@ -1,9 +1,6 @@
 """Export: a SavedModel that takes raw strings, with its tokenizer inside."""
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -12,10 +9,10 @@ import tfattn
 from pipelines import recipes
 from pipelines.data.tokenizers import WordPiece
 from pipelines.evaluate import Finished, open_finished
-from pipelines.runs import check_empty
+from pipelines.runs import claim, release, user_path
 from tfattn.models.transformer import Transformer
 
-VERSION = "1"  # the folder that a model server looks for
+VERSION, PARTIAL = "1", ".1.tmp"  # the folder that a model server looks for; while it is written
 
 
 class Features(tf.Module):
@@ -114,16 +111,16 @@ def export(folder: str, out: str) -> dict[str, Any]:
         InputError: no finished run, or an output folder that is not empty or cannot be written.
     """
     done = open_finished(folder)
-    target = Path(out).expanduser()
-    check_empty(target)
-    module = served(done)
-    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=target))
+    target = user_path(out)
+    made = claim(target, PARTIAL)
     try:
+        module = served(done)
         signatures = {"serving_default": module.serve}
-        tf.saved_model.save(module, str(temporary / VERSION), signatures=signatures)
-        os.replace(temporary / VERSION, target / VERSION)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        tf.saved_model.save(module, str(target / PARTIAL), signatures=signatures)
+        os.replace(target / PARTIAL, target / VERSION)
+    except BaseException:
+        release(target, made)
+        raise
     inputs = [spec.name for spec in module.serve.input_signature]
     outputs = sorted(module.serve.get_concrete_function().structured_outputs)
     size = sum(p.stat().st_size for p in (target / VERSION).rglob("*") if p.is_file())

@@ -1,11 +1,14 @@
 """The loop: steps, and once in a while a line, an evaluation, a checkpoint."""
 
+import contextlib
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from rich.markup import escape
 
 import tfattn
 from pipelines import recipes
@@ -66,7 +69,7 @@ class Loop:
                 state = self._evaluate(State(step=0), monitor)
                 self.checkpoints.save(state)
             elif not self._done(state):
-                say(f"resuming {self.run.folder} at step {first:,} of {self.steps:,}")
+                say(f"resuming {escape(str(self.run.folder))} at step {first:,} of {self.steps:,}")
             return state if self._done(state) else self._steps(state, monitor)
         finally:
             monitor.close()
@@ -91,7 +94,6 @@ class Loop:
                 report(step, f"loss {clock.loss:.3f} · {clock.speed:,.0f} tokens/s")
                 state = replace(state, step=step, seconds=clock.seconds)
                 if step % self.recipe.train.log_every == 0 or step == self.steps:
-                    numbers["learning_rate"] = float(self.engine.optimizer.learning_rate)
                     numbers["tokens_per_second"], numbers["seconds"] = clock.speed, clock.seconds
                     monitor.numbers("train", step, numbers)
                 monitor.profile(step)
@@ -159,21 +161,20 @@ class _Clock:
         self._last = time.monotonic()
 
 
-class _stop_signals:
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C or termination into a stop after the current step."""
+    event = threading.Event()
 
-    def __enter__(self) -> threading.Event:
-        self.event, self.old = threading.Event(), {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.old[number] = signal.signal(number, self._handle)
-        return self.event
-
-    def _handle(self, number, frame):
-        if self.event.is_set():  # the second time it is meant now
+    def handle(number, frame):
+        if event.is_set():  # the second time it is meant now
             raise KeyboardInterrupt
-        self.event.set()
+        event.set()
 
-    def __exit__(self, *exc: Any) -> None:
-        for number, handler in self.old.items():
+    main = threading.current_thread() is threading.main_thread()  # no other may handle signals
+    old = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM) if main}
+    try:
+        yield event
+    finally:
+        for number, handler in old.items():
             signal.signal(number, handler)

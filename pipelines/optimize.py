@@ -17,10 +17,10 @@ NO_DECAY = re.compile(r"(^|/)(bias|gamma|beta|scale)$")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """A linear warmup to the peak, then one of the published decays, as a function of the step.
 
-        linear        to 0 at the last step                             (arXiv:1810.04805, A.2)
-        cosine        to a tenth of the peak at the last step           (arXiv:1608.03983, eq. 5)
+        linear        to 0 after the last step                          (arXiv:1810.04805, A.2)
+        cosine        to a tenth of the peak after the last step        (arXiv:1608.03983, eq. 5)
         inverse-sqrt  with the square root of the step                  (arXiv:1706.03762, eq. 3)
-        wsd           constant, then linear to 0 in the last fifth      (arXiv:2404.06395, eq. 1)
+        wsd           constant, then linear to 0 over the last fifth    (arXiv:2404.06395, eq. 1)
         constant      no decay
 
     Args:
@@ -71,6 +71,7 @@ def build_optimizer(train: TrainConfig, steps: int, model: keras.Model) -> keras
         weight_decay=train.weight_decay,
         beta_2=train.beta2,
         epsilon=1e-6,
+        name="adamw",  # Keras would number it over the whole process, and with it the weight paths
         **average,
     )
     optimizer.exclude_from_weight_decay(

@@ -27,9 +27,9 @@ def bar(what: str, total: float | None, start: float = 0) -> Iterator[Report]:
         yield _lines(what, total, start)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
-        TextColumn("{task.fields[share]} {task.fields[text]}"),
+        TextColumn("{task.fields[share]} {task.fields[text]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as progress:

@@ -40,7 +40,7 @@ class MaskedLM(Objective):
 class Classification(Objective):
     """Tell the class of a text, or of a pair of texts."""
 
-    classes: tuple[str, ...] = ()  # labels in the order of the probabilities; default from the data
+    classes: tuple[str, ...] = ()  # labels in the order of the probabilities; none: from the data
     pool: Literal["mean", "pooler"] = "mean"  # mean of the hidden states, or BERT's layer on [CLS]
     dropout: float = 0.1  # on the pooled vector
     metric: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"  # chooses the best checkpoint
@@ -81,12 +81,12 @@ class TextData(Data):
     """Documents for pretraining."""
 
     files: tuple[str, ...] = (EMBEDDED,)  # globs of .txt .jsonl .csv .tsv (.gz), or tfds:NAME/SPLIT
-    validation: tuple[str, ...] = ()  # the same for validation; default a share of the files
+    validation: tuple[str, ...] = ()  # the same for validation; none: a share of the files
     validation_share: float = 0.02  # of the documents, where no validation files are given
     column: str = "text"  # of tables and JSON lines
     separator: Literal["blank-line", "line", "file"] = "blank-line"  # between documents of a .txt
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
-    tokenizer: str | None = None  # folder with a vocab.txt; default a new vocabulary is trained
+    tokenizer: str | None = None  # folder with a vocab.txt; none: a new vocabulary is trained
     vocab_size: int = 8192  # tokens of a new vocabulary
     lowercase: bool = True  # of a new vocabulary: fold case and strip accents
     length: int = 128  # tokens a row
@@ -97,8 +97,9 @@ class TextData(Data):
         if not self.files:
             raise InputError("data.files: expected at least one file or glob. Received none.")
         _check_length(self.length)
-        if self.vocab_size < 7:  # five special tokens, and one letter with ## and without
-            raise InputError(f"data.vocab_size: expected at least 7. Received: {self.vocab_size}.")
+        # Five special tokens and one letter with ## and without; and what a trainer allocates.
+        if not 7 <= self.vocab_size <= 10**7:
+            raise InputError(f"data.vocab_size: expected 7 to 10**7. Received: {self.vocab_size}.")
         if not 0 < self.validation_share < 1:
             raise InputError(
                 "data.validation_share: expected a share between 0 and 1. "
@@ -116,7 +117,7 @@ class TableData(Data):
     text_pair: str | None = None  # column of a second text
     label: str = "label"  # column of the label
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
-    length: int | None = None  # tokens a row at most; default the positions that the model has
+    length: int | None = None  # tokens a row at most; none: the positions that the model has
 
     def __post_init__(self):
         super().__post_init__()
@@ -127,29 +128,29 @@ class TableData(Data):
 class TrainConfig(Spec):
     """How the weights are found."""
 
-    steps: int | None = None  # optimizer steps; default from epochs
-    epochs: float | None = None  # passes over the data, where no steps are given
+    steps: int | None = None  # optimizer steps; none: by epochs
+    epochs: float | None = None  # passes over the data, unless steps are given; none: 1
     batch: int = 32  # rows a step and microbatch, over all devices
     accumulate: int = 1  # microbatches whose gradients make one step
     rate: float = 1e-3  # peak learning rate
-    schedule: Literal["linear", "cosine", "inverse-sqrt", "wsd", "constant"] = "linear"  # after it
+    # What the rate does after its peak.
+    schedule: Literal["linear", "cosine", "inverse-sqrt", "wsd", "constant"] = "linear"
     warmup: float = 0.1  # share of the steps in which the rate rises to its peak
     weight_decay: float = 0.01  # of kernels and embeddings; never of norms and biases
     clip: float = 1.0  # largest global norm of the gradients
     beta2: float = 0.98  # memory of the squared gradients
-    ema: float | None = None  # averages the weights with this memory, such as 0.999
+    ema: float | None = None  # averages the weights with this memory, such as 0.999; none: not
     precision: Literal["float32", "bfloat16"] = "bfloat16"  # of matrix products; weights in float32
-    compile: Literal["auto", "xla", "fused", "graph"] = (
-        "auto"  # whole-step XLA, or islands, or none
-    )
+    # By XLA the whole step, the elementwise stretches, or nothing; auto: by the device.
+    compile: Literal["auto", "xla", "fused", "graph"] = "auto"
     devices: Literal["default", "mirrored"] = "default"  # one device, or all of this machine
     seed: int = 0  # of weights, order, masks and dropout
     log_every: int = 10  # steps between lines of metrics.jsonl and points of TensorBoard
-    evaluate_every: int | None = None  # steps between evaluations; default ten a run
+    evaluate_every: int | None = None  # steps between evaluations; none: a tenth of the run
     evaluate_batches: int = 64  # batches of validation text an evaluation at most
-    checkpoint_every: int | None = None  # steps between checkpoints; default as evaluations
+    checkpoint_every: int | None = None  # steps between checkpoints; none: as evaluations
     keep: int = 2  # checkpoints kept
-    patience: int | None = None  # evaluations without a new best that end the run
+    patience: int | None = None  # evaluations without a new best that end the run; none: no end
 
     def __post_init__(self):
         super().__post_init__()
@@ -177,7 +178,8 @@ class MonitorConfig(Spec):
     attention: bool = True  # attention maps of a fixed probe text at each evaluation
     histograms: bool = True  # of the weights at each evaluation
     samples: int = 8  # sample predictions as text at each evaluation
-    profile: tuple[int, int] | None = None  # first and last step of a TensorBoard profile
+    # First and last step of a TensorBoard profile; none: no profile.
+    profile: tuple[int, int] | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -226,13 +228,13 @@ def _check_length(value):
 
 @dataclass(frozen=True)
 class ModelOverrides:
-    """Fields of the preset to change."""
+    """Fields of the preset to change; none: as it has them."""
 
     dim: int | None = None  # width of the model
     depth: int | None = None  # blocks
     heads: int | None = None  # attention heads a block
     hidden_dim: int | None = None  # width of the feed-forward network
-    max_length: int | None = None  # positions; default the length of a row
+    max_length: int | None = None  # positions; none: the length of a row
     position: Literal["learned", "sinusoidal"] | None = None  # kind of position
     norm: Literal["post", "pre"] | None = None  # placement of the norms
     dropout: float | None = None  # after the stem and each sublayer

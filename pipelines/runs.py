@@ -105,13 +105,25 @@ class Run:
         return Recipe.load(self.recipe_file)
 
 
+def user_path(given: str | Path) -> Path:
+    """Return the path, with `~` as the home folder.
+
+    Raises:
+        InputError: `~NAME` of nobody.
+    """
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{given}: expected a user with a home folder. {error}") from None
+
+
 def open_run(out: str | Path, recipe: Recipe) -> Run:
     """Start a run in `out`, or take up the one of the same recipe that is there.
 
     Raises:
         InputError: `out` holds a run of another recipe or other files, or cannot be written.
     """
-    run = Run(_path(out))
+    run = Run(user_path(out))
     if os.path.exists(run.recipe_file):
         found = [
             f"{d.name} is {_shown(d.here)} here, {_shown(d.there)} there"
@@ -148,7 +160,7 @@ def find_run(folder: str | Path, finished: bool = False) -> Run:
     Raises:
         InputError: there is none, or it is not finished and should be.
     """
-    run = Run(_path(folder))
+    run = Run(user_path(folder))
     if not os.path.exists(run.recipe_file):
         raise InputError(f"{run.folder}: expected a run directory. Received no recipe.json there.")
     if finished and run.result is None:
@@ -169,6 +181,7 @@ def claim(folder: Path, leftover: str) -> tuple[Path, ...]:
     """
     absent = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
+        str(folder).encode("utf-8")  # TensorFlow writes to no other name
         folder.mkdir(parents=True, exist_ok=True)
         _remove(folder / leftover)
         held = sorted(path.name for path in folder.iterdir())
@@ -217,10 +230,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _path(given: str | Path) -> Path:
-    return Path(os.path.expanduser(given))
 
 
 def _shown(value: object) -> str:

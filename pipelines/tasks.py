@@ -1,10 +1,9 @@
 """What a recipe comes to on its data: the starting point, the rows, and the objective at work."""
 
-import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from pipelines.data.tokenizers import WordPiece
 from pipelines.objectives.labelled import Classification, Regression
 from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import Recipe, TextData
-from pipelines.runs import Run, find_run
+from pipelines.runs import Run, find_run, user_path
 from tfattn.errors import InputError
 from tfattn.models.config import Head, TransformerConfig
 
@@ -69,7 +68,7 @@ def starting_point(recipe: Recipe) -> Start | None:
     """
     if recipe.init is None:
         return None
-    folder = Path(os.path.expanduser(recipe.init))
+    folder = user_path(recipe.init)
     if (folder / "recipe.json").exists():
         folder = find_run(folder, finished=True).model
     if not folder.is_dir():
@@ -121,8 +120,8 @@ def text_rows(
         return objective, rows, draws
     with tempfile.TemporaryDirectory() as folder, flags("files"):
         # Mapped files live on until they are closed.
-        texts = documents(replace(recipe.data, files=files, validation=files), "validation")
-        store = write_store(Path(folder) / "store", texts, tokenizer)
+        data = replace(cast(TextData, recipe.data), files=files, validation=files)
+        store = write_store(Path(folder) / "store", documents(data, "validation"), tokenizer)
         rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
         return objective, rows, draws
 
@@ -157,9 +156,10 @@ def _table(run, recipe, data, config, start):
     return Task(config, tokenizer, spec, objective, rows, others, _no_draws, _no_draws)
 
 
-def work(spec: recipes.Labelled) -> objectives.Objective:
+def work(spec: recipes.Objective) -> objectives.Objective:
     """Return the objective of labelled texts that `spec` describes."""
-    return Classification(spec) if isinstance(spec, recipes.Classification) else Regression(spec)
+    kinds = {recipes.Classification: Classification, recipes.Regression: Regression}
+    return kinds[type(spec)](spec)
 
 
 def _check_length(length, config):

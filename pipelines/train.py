@@ -1,6 +1,6 @@
 """The main job: a recipe becomes a trained model. Pretraining and fine-tuning are one function.
 
-1 strategy and seed · 2 data · 3 model · 4 optimizer · 5 weights · 6 loop · 7 evaluation and save
+1 strategy · 2 data · 3 seed and model · 4 optimizer · 5 weights · 6 loop · 7 evaluation and save
 """
 
 import json
@@ -40,9 +40,8 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
     if run.result is not None:
         return run.result
     with discarded_on_bad_input(run):
-        # 1. Strategy and seed: everything random hangs on the seed of the recipe.
-        strategy = choose_strategy(recipe.train.devices)
-        keras.utils.set_random_seed(recipe.train.seed)
+        # 1. Strategy: one device or several.
+        strategy = choose_strategy(recipe.train)
 
         # 2. Data: the vocabulary, rows, and what the labels say about the objective.
         start = starting_point(recipe)
@@ -51,7 +50,9 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
         steps = recipe.train.steps or round((recipe.train.epochs or 1) * batches.steps_per_epoch)
         steps = max(steps, 1)
 
-        # 3. Model: of the recipe, or of what it starts from; the objective names the heads.
+        # 3. Model: of the recipe, or of what it starts from; the objective names the heads. New
+        # weights and dropout hang on the seed, whether the data was prepared now or before.
+        keras.utils.set_random_seed(recipe.train.seed)
         with strategy.scope():
             policy = POLICIES[recipe.train.precision]
             model = tfattn.build(task.config, *task.objective.heads, dtype=policy)

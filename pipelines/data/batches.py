@@ -11,7 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from pipelines.data.randomness import bits
+
 Batch = dict[str, Any]
+ORDER = 255  # a purpose of random numbers that no objective has
 
 
 class Rows(Protocol):
@@ -69,10 +72,14 @@ class Batches:
         """Return the batch of one step."""
         number = tf.cast(step, tf.int64) * self.size + tf.range(self.size, dtype=tf.int64)
         epoch, place = number // len(self.rows), number % len(self.rows)
-        seeds = tf.stack([tf.fill([self.size], np.int64(self.seed)), epoch, epoch * 0], axis=1)
-        # The raw operation: its public wrapper (2.21) pads a matrix of seeds along both axes.
+        # The raw operation: its public wrapper (2.21) pads a matrix of seeds along both axes. It
+        # hardly shuffles in the wrapper's 4 rounds where seeds are small numbers, and of each seed
+        # it reads no more than the lowest byte where there are few rows: hence hashed ones.
         row = tf.raw_ops.RandomIndexShuffle(
-            index=place, seed=seeds, max_index=np.int64(len(self.rows) - 1), rounds=4
+            index=place,
+            seed=bits(self.seed, ORDER, epoch, epoch * 0, 3),
+            max_index=np.int64(len(self.rows) - 1),
+            rounds=8,
         )
         return self.transform(self._read(epoch, row), epoch, row)
 

@@ -14,17 +14,22 @@ def uniform(seed: int, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: 
     Args:
         seed: of the run.
         purpose: tells apart the uses within one row.
-        epoch: (b,) integers.
-        row: (b,) integers.
+        epoch: (b,) int64.
+        row: (b,) int64.
         columns: numbers a row.
     """
+    random = tf.bitwise.right_shift(bits(seed, purpose, epoch, row, columns), 8)
+    return tf.cast(random, tf.float32) * 2.0**-24
+
+
+def bits(seed: int, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
+    """Return 32 random bits each, (b, columns) uint32; the arguments are those of `uniform`."""
     key = _mix(tf.constant((seed * 0x9E3779B9 + purpose * 0x85EBCA6B) % 2**32, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(epoch, tf.uint32)))
     key = _mix(key + tf.cast(row & 0xFFFFFFFF, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(tf.bitwise.right_shift(row, 32), tf.uint32)))
-    counter = tf.range(columns, dtype=tf.int32)
-    bits = _mix(_mix(key[:, None] + tf.cast(counter, tf.uint32)[None, :] * 0x9E3779B1))
-    return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24
+    counter = tf.cast(tf.range(columns, dtype=tf.int32), tf.uint32)
+    return _mix(_mix(key[:, None] + counter[None, :] * 0x9E3779B1))
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:

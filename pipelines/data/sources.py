@@ -168,12 +168,10 @@ def resolve_labels(objective: recipes.Objective, table: Table) -> recipes.Object
     """
     if isinstance(objective, recipes.Classification):
         return objective if objective.classes else replace(objective, classes=classes_of(table))
-    if isinstance(objective, recipes.Regression):
+    if isinstance(objective, recipes.Regression) and not objective.scale:
         values = label_values(table)
-        if objective.scale:
-            return objective
         return replace(objective, offset=float(values.mean()), scale=float(values.std()) or 1.0)
-    raise InputError(f"objective: expected one of labelled texts. Received: {objective}.")
+    return objective
 
 
 def labelled_rows(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.data.tokenizers import WordPiece
+from tfattn.errors import InputError
 
 
 class TableRows:
@@ -19,6 +20,9 @@ class TableRows:
         pairs: the second texts, or None.
         labels: (n,) integers or floats.
         length: tokens a row.
+
+    Raises:
+        InputError: rows too short for their special tokens and a token of each text.
     """
 
     def __init__(
@@ -33,10 +37,12 @@ class TableRows:
         first = _Ragged(*tokenizer.encode_batch(list(texts)))
         second = _Ragged(*tokenizer.encode_batch(list(pairs))) if pairs is not None else None
         room = length - (2 if second is None else 3)
+        if room < 2:
+            raise InputError(f"length: expected room for a text. Received: {length} tokens a row.")
         a = first.lengths
         b = np.zeros_like(a) if second is None else second.lengths
         # Cutting the longer one token by token ends with both at half, or the shorter one whole.
-        keep_b = np.minimum(b, np.maximum(room // 2, room - a)) if second is not None else b
+        keep_b = np.minimum(b, np.maximum(room // 2, room - a))
         keep_a = np.minimum(a, room - keep_b)
         self.cut = int(np.sum((keep_a < a) | (keep_b < b)))
         self._first, self._second, self._keep = first, second, (keep_a, keep_b)

@@ -91,7 +91,7 @@ class WordPiece:
         array.setflags(write=False)
         return array
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides on ids."""
         text = "\n".join((f"wordpiece lowercase={self.lowercase}", *self.vocabulary))

@@ -30,7 +30,7 @@ def read_vocabulary(folder: str | Path) -> tuple[tuple[str, ...], bool]:
     Raises:
         InputError: no vocabulary there, one that is malformed, or an option we do not have.
     """
-    path = Path(folder).expanduser() / "vocab.txt"
+    path = Path(os.path.expanduser(folder)) / "vocab.txt"
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -19,6 +19,12 @@ def _features(rows):
     return {name: rows[name][:, :width] for name in ("tokens", "segments", "types")}
 
 
+def _batch(rows):
+    """Give every row weight 1."""
+    weights = {"rows": tf.ones_like(rows["label"], tf.float32)}
+    return {"features": _features(rows), "targets": rows["label"], "weights": weights}
+
+
 def _texts(batch, tokenizer, count):
     for row in range(min(count, len(batch["features"]["tokens"]))):
         real = batch["features"]["segments"][row].numpy() != 0
@@ -32,33 +38,26 @@ class Classification:
         self.spec = spec
         head = Classify("classify", classes=len(spec.classes), pool=spec.pool, dropout=spec.dropout)
         self.heads: tuple[Head, ...] = (head,)
-        self.terms = {"loss": "rows", "hits": "rows"}
+        self.terms = {"loss": "rows", "accuracy": "rows"}
         self.losses: tuple[str, ...] = ("loss",)
         self.selects: tuple[str, bool] = (spec.metric, True)
 
     def batch(self, rows, epoch, row):
         """Give every row weight 1."""
-        labels = rows["label"]
-        weights = {"rows": tf.ones_like(labels, tf.float32)}
-        return {"features": _features(rows), "targets": labels, "weights": weights}
+        return _batch(rows)
 
     def sums(self, outputs, batch):
         """Sum cross entropy and hits over the rows."""
-        weights = batch["weights"]["rows"]
-        loss = cross_entropy(outputs, batch["targets"])
-        hit = hits(outputs, batch["targets"])
-        return {"loss": tf.reduce_sum(loss * weights), "hits": tf.reduce_sum(hit * weights)}
+        weights, targets = batch["weights"]["rows"], batch["targets"]
+        loss, hit = cross_entropy(outputs, targets), hits(outputs, targets)
+        return {"loss": tf.reduce_sum(loss * weights), "accuracy": tf.reduce_sum(hit * weights)}
 
     def score(self, outputs, targets):
-        """Return accuracy, macro F1 over all classes, and the Matthews correlation."""
+        """Return macro F1 over all classes, and the Matthews correlation."""
         said = outputs.argmax(axis=-1)
         every = range(len(self.spec.classes))
         f1 = metrics.f1_score(targets, said, labels=every, average="macro", zero_division=0)
-        return {
-            "accuracy": float(metrics.accuracy_score(targets, said)),
-            "macro_f1": float(f1),
-            "matthews": float(metrics.matthews_corrcoef(targets, said)),
-        }
+        return {"macro_f1": float(f1), "matthews": float(metrics.matthews_corrcoef(targets, said))}
 
     def show(self, outputs, batch, tokenizer, count):
         """Show each text with its class and the probability of every class."""
@@ -88,9 +87,7 @@ class Regression:
 
     def batch(self, rows, epoch, row):
         """Give every row weight 1."""
-        labels = rows["label"]
-        weights = {"rows": tf.ones_like(labels, tf.float32)}
-        return {"features": _features(rows), "targets": labels, "weights": weights}
+        return _batch(rows)
 
     def sums(self, outputs, batch):
         """Sum squared errors, in units of the scale, over the rows."""
@@ -103,7 +100,7 @@ class Regression:
 
         Correlations of a constant are undefined; 0 is reported.
         """
-        said = outputs[:, 0] * self.spec.scale + self.spec.offset
+        said = outputs[:, 0].astype(np.float64) * self.spec.scale + self.spec.offset
         constant = np.ptp(said) == 0 or np.ptp(targets) == 0
         return {
             "pearson": 0.0 if constant else float(stats.pearsonr(said, targets).statistic),

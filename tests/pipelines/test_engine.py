@@ -1,0 +1,236 @@
+"""One step is one step: accumulated, compiled in any way, on any number of devices."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import CONFIG, STILL, engine, masked, plain, weights
+
+from pipelines.engine import MEASURES, choose_compile, choose_strategy
+from pipelines.recipes import TrainConfig
+from tfattn.errors import InputError
+
+STEPS = 3
+
+
+def steps(made, source, count=STEPS):
+    return [made.step(batch) for batch in source.stream(0, count)]
+
+
+def assert_numbers(found, wanted, tolerance):
+    assert len(found) == len(wanted) > 0
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
+
+
+def assert_weights(found, wanted, tolerance):
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def work(store, tokenizer):
+    """Return an objective and batches of sixteen unpacked rows: unequal numbers of predictions."""
+    return masked(store, tokenizer, 16, pack=False)
+
+
+@pytest.fixture(scope="module")
+def plainly(work):
+    """Return the numbers and weights of steps in graph mode, without anything special."""
+    objective, source = work
+    made = engine(objective)
+    return made, steps(made, source), weights(made.model)
+
+
+def test_accumulated_microbatches_are_one_large_batch(work, plainly):
+    objective, source = work
+    counts = plain(source.at(0))["weights"]["mlm"].reshape(4, -1).sum(axis=1)
+    assert len(set(counts)) > 1
+    made = engine(objective, accumulate=4)
+    _, numbers, after = plainly
+    assert_numbers(steps(made, source), numbers, 1e-5)
+    assert_weights(weights(made.model), after, 1e-6)
+
+
+@pytest.mark.parametrize("mode", ["fused", pytest.param("xla", marks=pytest.mark.slow)])
+def test_every_way_of_compiling_takes_the_same_steps(work, plainly, mode):
+    objective, source = work
+    _, numbers, after = plainly
+    made = engine(objective, compile=mode)
+    assert_numbers(steps(made, source), numbers, 1e-4)
+    assert_weights(weights(made.model), after, 1e-4)
+    ours, theirs = (e.evaluate(source.in_order(1)) for e in (made, plainly[0]))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def distance(before, after):
+    return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(before, after, strict=True)))
+
+
+def test_the_numbers_of_a_step_are_what_they_say(work):
+    objective, source = work
+    made = engine(objective, optimizer=keras.optimizers.SGD(0.5), clip=1e6)
+    batch, before = source.at(0), weights(made.model)
+    with tf.GradientTape() as tape:
+        logits = made.model(batch["features"], training=True)
+        chosen = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"]["mlm"], logits)
+        there = batch["weights"]["mlm"]
+        loss = tf.reduce_sum(chosen * there) / tf.reduce_sum(there)
+    gradients = tape.gradient(loss, [v.value for v in made.model.trainable_variables])
+    norm = tf.linalg.global_norm([tf.convert_to_tensor(g) for g in gradients])
+    best = logits.numpy().argmax(-1) == batch["targets"]["mlm"].numpy()
+    real = batch["features"]["segments"].numpy() != 0
+    found = made.step(batch)
+    assert set(found) == {*objective.terms, *MEASURES}
+    assert found == pytest.approx(
+        {
+            "loss": float(loss),
+            "mlm_loss": float(loss),
+            "mlm_accuracy": (best * there.numpy()).sum() / there.numpy().sum(),
+            "learning_rate": 0.5,
+            "grad_norm": float(norm),
+            "weight_norm": float(tf.linalg.global_norm(weights(made.model))),
+            "padding": 1 - real.mean(),
+            "tokens": real.sum(),
+        },
+        rel=1e-4,
+    )
+    assert distance(before, weights(made.model)) == pytest.approx(0.5 * float(norm), rel=1e-3)
+
+
+def test_gradients_are_clipped_by_their_global_norm_which_is_reported_before(work):
+    objective, source = work
+    made = engine(objective, optimizer=keras.optimizers.SGD(0.5), clip=0.1)
+    before = weights(made.model)
+    assert made.step(source.at(0))["grad_norm"] > 1
+    assert distance(before, weights(made.model)) == pytest.approx(0.5 * 0.1, rel=1e-3)
+
+
+def test_the_rate_of_a_step_is_that_of_its_schedule(plainly):
+    made, numbers, _ = plainly
+    found = [step["learning_rate"] for step in numbers]
+    assert found == pytest.approx([made.train.rate * step / 10 for step in (1, 2, 3)])
+
+
+def test_averages_follow_their_recurrence_and_are_swapped_in_and_out(work):
+    objective, source = work
+    momentum = 0.8
+    made = engine(objective, ema=momentum)
+    start = weights(made.model)
+    with made.averaged():  # before the first step there is nothing to average
+        assert_weights(weights(made.model), start, 0)
+    average = None
+    for batch in source.stream(0, STEPS):
+        made.step(batch)
+        now = weights(made.model)
+        average = (
+            now
+            if average is None
+            else [momentum * a + (1 - momentum) * w for a, w in zip(average, now, strict=True)]
+        )
+    with made.averaged():
+        assert_weights(weights(made.model), average, 1e-6)
+    assert_weights(weights(made.model), now, 0)
+    with pytest.raises(KeyError), made.averaged():
+        raise KeyError
+    assert_weights(weights(made.model), now, 0)
+    assert max(np.abs(a - w).max() for a, w in zip(average, now, strict=True)) > 1e-4
+
+
+def test_without_averages_the_weights_are_measured_as_they_are(plainly):
+    made, _, after = plainly
+    with made.averaged():
+        assert_weights(weights(made.model), after, 0)
+
+
+def test_evaluation_is_the_mean_over_the_split_whatever_the_size_of_batches(
+    plainly, store, tokenizer
+):
+    made, _, after = plainly
+    found = []
+    for size in (16, 7, 1000):
+        _, source = masked(store, tokenizer, size, pack=False)
+        found.append(made.evaluate(source.in_order()))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert found[0] == pytest.approx(found[2], rel=1e-5)
+    assert_weights(weights(made.model), after, 0)
+
+
+def test_evaluation_leaves_out_dropout(store, tokenizer):
+    objective, source = masked(store, tokenizer, 16)
+    made, still = engine(objective, CONFIG), engine(objective, STILL)
+    still.model.set_weights(weights(made.model))
+    assert made.evaluate(source.in_order(1)) == made.evaluate(source.in_order(1))
+    assert made.evaluate(source.in_order(1)) == pytest.approx(still.evaluate(source.in_order(1)))
+
+
+def test_dropout_draws_anew_in_every_microbatch_and_step(store, tokenizer):
+    objective, source = masked(store, tokenizer, 4)
+    made = engine(objective, CONFIG, optimizer=keras.optimizers.SGD(0.0), accumulate=2)
+    seeds = [v for v in made.model.variables if "seed" in v.path]
+    batch, losses = source.at(0), set()
+    for count in (1, 2, 3):
+        losses.add(made.step(batch)["loss"])
+        assert {int(seed.numpy()[1]) for seed in seeds} == {2 * count}
+    assert len(losses) == 3
+
+
+def test_the_loss_of_two_tasks_is_the_sum_of_theirs(store, tokenizer):
+    objective, source = masked(store, tokenizer, 8, next_sentence=True)
+    found = engine(objective).evaluate(source.in_order())
+    assert set(found) == {*objective.terms, "loss"}
+    assert found["loss"] == pytest.approx(found["mlm_loss"] + found["next_loss"])
+
+
+def test_auto_is_islands_where_there_is_no_accelerator():
+    assert choose_compile("graph") == "graph"
+    accelerated = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
+    assert choose_compile("auto") == ("xla" if accelerated else "fused")
+
+
+def on_two_devices(folder, out):
+    """Train on one device and on two, in a process of its own; write down how they differ."""
+    from pipelines.data.store import Store
+    from pipelines.data.tokenizers import WordPiece
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
+    tokenizer = WordPiece.load(f"{folder}/vocabulary")
+    store = Store.open(f"{folder}/store")
+    objective, source = masked(store, tokenizer, 16, pack=False)
+    found = {}
+    for devices in ("default", "mirrored"):
+        strategy = choose_strategy(TrainConfig(devices=devices, batch=8))
+        settings = {"accumulate": 2, "ema": 0.9, "devices": devices}
+        with strategy.scope():
+            made = engine(objective, strategy=strategy, **settings)
+        stream = strategy.experimental_distribute_dataset(source.stream(0, STEPS))
+        numbers = [made.step(batch) for batch in stream]
+        with made.averaged():
+            numbers.append(made.evaluate(source.in_order()))
+        found[devices] = numbers, [w.tolist() for w in weights(made.model)]
+    refused = ""
+    try:
+        choose_strategy(TrainConfig(devices="mirrored", batch=3))
+    except InputError as error:
+        refused = str(error)
+    with open(out, "w") as file:
+        json.dump([strategy.num_replicas_in_sync, refused, found], file)
+
+
+def test_two_devices_take_the_steps_of_one(nursery, store, vocabulary, tmp_path):
+    folder, out, log = tmp_path / "in", tmp_path / "out.json", tmp_path / "log"
+    folder.mkdir()
+    (folder / "vocabulary").symlink_to(vocabulary)
+    (folder / "store").symlink_to(store.folder)
+    child = nursery.start("test_engine:on_two_devices", log, str(folder), str(out))
+    assert child.wait() == 0, log.read_text()
+    replicas, refused, found = json.loads(out.read_text())
+    assert replicas == 2
+    assert refused == "train.batch: expected a multiple of the 2 devices. Received: 3."
+    (numbers, one), (others, two) = found["default"], found["mirrored"]
+    assert_numbers(others, numbers, 1e-5)
+    assert_weights([np.array(w) for w in two], [np.array(w) for w in one], 1e-5)

@@ -1,0 +1,231 @@
+"""A run from its first step to its result: what is kept, when it ends, and how it goes on."""
+
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tiny import CONFIG, QUICK, SILENT, lines, pretraining, words
+
+import pipelines.checkpoint
+import pipelines.train
+import tfattn
+from pipelines import recipes
+from pipelines.engine import Engine
+from pipelines.loop import _stop_signals, save_model
+from pipelines.recipes import Recipe, TableData
+from pipelines.train import train
+from tfattn.errors import InputError
+from tfattn.models.config import Tokens
+
+
+@pytest.fixture(scope="module")
+def start(tokenizer, tmp_path_factory):
+    """Return the folder of a model to start from."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("start")
+    save_model(folder, tfattn.build(CONFIG, Tokens()), tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuning(start, tmp_path_factory):
+    """Return a recipe that tells texts of many syllables "ba" from others."""
+    folder, rng = tmp_path_factory.mktemp("tables"), np.random.default_rng(2)
+    for name, count in (("train", 40), ("validation", 30)):
+        texts = [" ".join(words(rng, rng.integers(2, 6))) for _ in range(count)]
+        label = ["yes" if text.count("a") > 2 else "no" for text in texts]
+        rows = "".join(f"{text}\t{y}\n" for text, y in zip(texts, label, strict=True))
+        (folder / f"{name}.tsv").write_text("text\tlabel\n" + rows)
+    files = {name: (str(folder / f"{name}.tsv"),) for name in ("train", "validation")}
+
+    def make(**settings):
+        task, data = recipes.Classification(dropout=0.0), TableData(**files)
+        return Recipe(None, task, data, replace(QUICK, **settings), SILENT, str(start))
+
+    return make
+
+
+class Crash(BaseException):
+    """The end of a process, as far as files are concerned."""
+
+
+def crash(*args):
+    raise Crash
+
+
+def crashing(monkeypatch, after):
+    """Let the engine die when it is asked for a step after so many."""
+    left, step = [after], Engine.step
+
+    def count(self, batch):
+        if not left[0]:
+            crash()
+        left[0] -= 1
+        return step(self, batch)
+
+    monkeypatch.setattr(Engine, "step", count)
+
+
+@pytest.fixture(scope="module")
+def finished(finetuning, tmp_path_factory):
+    """Return a recipe that goes too far, its run, and its result."""
+    recipe = finetuning(steps=30, rate=0.03, evaluate_every=2, checkpoint_every=5)
+    run = tmp_path_factory.mktemp("finished") / "run"
+    return recipe, run, train(recipe, run)
+
+
+def test_the_best_weights_by_the_metric_are_kept_and_measured(finished):
+    _, run, result = finished
+    found = lines(run, "validation")
+    scores = [line["accuracy"] for line in found]
+    assert result["best_step"] == found[int(np.argmax(scores))]["step"]
+    assert result["after"]["accuracy"] == max(scores)
+    assert scores[0] < max(scores) > scores[-1], "the best is not in between: this shows nothing"
+    kept, last = (load_file(run / name / "model.safetensors") for name in ("best", "model"))
+    np.testing.assert_equal(kept, last)
+
+
+def test_the_result_tells_the_way(finished):
+    _, run, result = finished
+    first = lines(run, "validation")[0]
+    assert result["before"] == {k: v for k, v in first.items() if k not in ("step", "split")}
+    assert (result["steps"], first["step"]) == (30, 0)
+    assert result["parameters"] == tfattn.load(run / "model").count_params()
+    assert json.loads((run / "result.json").read_text()) == result
+
+
+def test_evaluations_and_lines_come_when_they_were_asked_for(finished):
+    _, run, _ = finished
+    assert [line["step"] for line in lines(run, "validation")] == list(range(0, 31, 2))
+    assert [line["step"] for line in lines(run, "train")] == list(range(1, 31))
+    kept = sorted(os.listdir(run / "checkpoints"))
+    assert kept == ["step-00000025", "step-00000030"]
+
+
+def test_a_finished_run_gives_its_result_and_trains_no_more(finished, monkeypatch):
+    recipe, run, result = finished
+    before = (run / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr(pipelines.train, "prepare", None)  # nothing is even read
+    assert train(recipe, run) == result
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_crashed_twice_repeats_no_line_and_ends_the_same(
+    finished, monkeypatch, tmp_path
+):
+    recipe, whole, result = finished
+    run = tmp_path / "run"
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        crashing(patched, after=13)  # lines up to 13, an evaluation at 12, a checkpoint at 10
+        train(recipe, run)
+    assert lines(run)[-1]["step"] == 13
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write('{"step": 14, "spl')  # half a line
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(pipelines.train, "save_model", crash)  # after the last checkpoint
+        train(recipe, run)
+    assert not (run / "result.json").exists()
+    with monkeypatch.context() as patched:
+        crashing(patched, after=0)  # no step is taken again
+        again = train(recipe, run)
+    assert lines(run) == lines(whole)
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}
+    assert (run / "model" / "model.safetensors").read_bytes() == (
+        whole / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_evaluations_without_a_new_best_end_the_run(finetuning, tmp_path):
+    recipe = finetuning(steps=50, rate=1e-12, evaluate_every=2, patience=3)
+    result = train(recipe, tmp_path / "run")
+    assert result["steps"] == 6  # the best was that of step 0
+    assert result["best_step"] == 0
+    assert result["after"] == pytest.approx(result["before"])
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(finetuning, tmp_path, monkeypatch):
+    run, step = tmp_path / "run", Engine.step
+    recipe = finetuning(checkpoint_every=2)
+
+    def poisoned(self, batch):
+        if self.optimizer.iterations.numpy() == 2:
+            variable = self.model.weights_by_path()["classify/logits/bias"]
+            variable.assign([np.nan, 0])
+        return step(self, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "step", poisoned)
+        with pytest.raises(InputError) as caught:
+            train(recipe, run)
+    said = str(caught.value)
+    assert "expected a finite loss. Received nan at step 3," in said
+    assert "gradient norm nan" in said and "weight norm nan" in said
+    assert sorted(os.listdir(run / "checkpoints")) == ["step-00000000", "step-00000002"]
+    assert lines(run, "train")[-1]["step"] == 2
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
+    finetuning, tmp_path, monkeypatch
+):
+    run, save = tmp_path / "run", pipelines.checkpoint.save_file
+    recipe = finetuning(checkpoint_every=2)
+
+    def full(arrays, path):
+        if "step-00000004" in str(path):
+            raise OSError(28, "No space left on device")
+        save(arrays, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipelines.checkpoint, "save_file", full)
+        with pytest.raises(InputError, match="the disk is full.*same command"):
+            train(recipe, run)
+    assert sorted(os.listdir(run / "checkpoints")) == ["step-00000000", "step-00000002"]
+
+
+def test_a_pretrained_run_is_measured_and_saved_with_its_averages(corpus, vocabulary, tmp_path):
+    run = tmp_path / "run"
+    recipe = pretraining(corpus, vocabulary, ema=0.5, rate=1e-2, steps=4)
+    result = train(recipe, run)
+    found = lines(run, "validation")
+    assert result["before"]["loss"] == found[0]["loss"]
+    assert result["after"] == pytest.approx(
+        {k: v for k, v in found[-1].items() if k not in ("step", "split")}
+    )
+    held = load_file(run / "checkpoints" / "step-00000004" / "variables.safetensors")
+    saved = load_file(run / "model" / "model.safetensors")
+    for path, weight in saved.items():
+        name = "transformer_" + path.replace("/", "_")
+        np.testing.assert_array_equal(weight, held[f"adamw/{name}_average"], err_msg=path)
+    assert any((held[f"transformer/{path}"] != weight).any() for path, weight in saved.items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_to_stop_and_the_second_insists(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), _stop_signals() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+        assert stop.wait(5)
+        os.kill(os.getpid(), number)
+        threading.Event().wait(5)
+    assert signal.getsignal(number) is before
+
+
+def test_outside_the_main_thread_signals_are_left_alone():
+    found = []
+
+    def run():
+        with _stop_signals() as stop:
+            found.append((stop.is_set(), signal.getsignal(signal.SIGINT)))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [(False, before)]

@@ -1,0 +1,145 @@
+"""A run that is killed and started again is, to the last bit, the run that was never killed.
+
+Dropout is on, rows are packed and shuffled, the epoch ends in between, gradients are accumulated,
+and the weights are averaged.
+"""
+
+import json
+import shutil
+import signal
+import warnings
+
+import pytest
+from nursery import COMMAND
+from tiny import lines, pretraining
+
+from pipelines.train import train
+
+STEPS = 24
+STOPPED = 130
+
+
+def recipe(corpus, vocabulary, mode):
+    return pretraining(
+        corpus,
+        vocabulary,
+        steps=STEPS,
+        accumulate=2,
+        ema=0.9,
+        compile=mode,
+        evaluate_every=8,
+        checkpoint_every=2,
+        rate=1e-2,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, vocabulary, tmp_path_factory):
+    """Return an uninterrupted run in graph mode."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train(recipe(corpus, vocabulary, "graph"), run)
+    return run
+
+
+def final(run):
+    assert (run / "result.json").exists(), "the run is not done"
+    return lines(run), (run / "model" / "model.safetensors").read_bytes()
+
+
+def steps_taken(run):
+    if not (run / "metrics.jsonl").exists():
+        return 0
+    found = (run / "metrics.jsonl").read_text().split("\n")[:-1]
+    return sum(json.loads(line)["split"] == "train" for line in found)
+
+
+def newest(run):
+    return max(p.name for p in (run / "checkpoints").glob("step-*"))
+
+
+def half_written(run):
+    return list((run / "checkpoints").glob(".step-*.tmp"))
+
+
+def with_slow_disk(words):
+    """Run a command on a machine whose disk takes its time, so that a kill finds it writing."""
+    import os
+    import time
+
+    from pipelines.__main__ import main
+
+    sync = os.fsync
+    os.fsync = lambda handle: (time.sleep(0.1), sync(handle))[1]
+    return main(words)
+
+
+def test_a_run_crosses_an_epoch_border_and_learns(whole, store):
+    found = lines(whole, "train")
+    assert [line["step"] for line in found] == list(range(1, STEPS + 1))
+    tokens = sum(line["tokens"] for line in found)
+    assert tokens > 1.2 * store.meta.tokens  # of which a part is for validation
+    assert found[-1]["loss"] < found[0]["loss"]
+
+
+def test_killed_at_any_moment_and_started_again_a_run_is_bit_equal(whole, nursery, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = ["pretrain", "--from", str(whole / "recipe.json"), "--out", str(run)]
+    moments = [  # before the first checkpoint, in training, in writing a checkpoint
+        (COMMAND, lambda: (run / "resolved.json").exists()),
+        (COMMAND, lambda: steps_taken(run) >= 5),
+        ("test_resume:with_slow_disk", lambda: steps_taken(run) >= 12 and half_written(run)),
+    ]
+    for target, moment in moments:
+        child = nursery.start(target, log, words)
+        assert child.wait_until(moment), log.read_text()
+        child.kill(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+        assert not (run / "result.json").exists()
+    assert half_written(run)
+    child = nursery.start(COMMAND, log, words)
+    assert child.wait() == 0, log.read_text()
+    assert final(run) == final(whole)
+    assert not half_written(run)
+
+
+def test_termination_stops_a_run_after_a_checkpoint(whole, nursery, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = ["pretrain", "--from", str(whole / "recipe.json"), "--out", str(run)]
+    child = nursery.start(COMMAND, log, words)
+    assert child.wait_until(lambda: steps_taken(run) >= 3), log.read_text()
+    child.kill(signal.SIGTERM)
+    assert child.wait() == STOPPED
+    step = steps_taken(run)
+    assert 3 <= step < STEPS
+    assert newest(run) == f"step-{step:08d}"
+    assert f"stopped at step {step} of {STEPS}" in " ".join(log.read_text().split())
+    assert lines(run, "train") == lines(whole, "train")[:step]
+
+
+def test_a_damaged_checkpoint_costs_steps_but_not_exactness(whole, corpus, vocabulary, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    for done in ("result.json", "model/model.safetensors", "model/config.json"):
+        (run / done).unlink()
+    (run / "checkpoints" / newest(run) / "variables.safetensors").write_bytes(b"")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(recipe(corpus, vocabulary, "graph"), run)
+    assert [newest(whole) in str(w.message) for w in caught] == [True]
+    assert final(run) == final(whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_islands_is_bit_equal(corpus, vocabulary, nursery, tmp_path):
+    whole, run, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
+    given = tmp_path / "recipe.json"
+    recipe(corpus, vocabulary, "fused").save(given)
+    words = ["pretrain", "--from", str(given), "--out"]
+    never_killed = nursery.start(COMMAND, log, [*words, str(whole)])
+    child = nursery.start(COMMAND, log, [*words, str(run)])
+    assert child.wait_until(lambda: steps_taken(run) >= 9), log.read_text()
+    child.kill(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    child = nursery.start(COMMAND, log, [*words, str(run)])
+    assert (never_killed.wait(), child.wait()) == (0, 0), log.read_text()
+    assert final(run) == final(whole)
