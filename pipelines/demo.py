@@ -33,7 +33,7 @@ from pipelines.train import train
 from tfattn.families import preset
 from tfattn.mechanisms.masks import Everything, Window
 
-STEPS = 4500  # of pretraining: about five minutes on two cores
+STEPS = 4500  # of pretraining: 9.2 M tokens, six minutes at 25,000 a second
 LENGTH = 64
 RATES = (3e-4, 1e-3)  # searched alike for the pretrained and the new model
 KINDS = {"pretrained": False, "from scratch": True}  # and whether weights are new

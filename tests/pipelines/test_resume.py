@@ -108,7 +108,7 @@ def test_termination_stops_a_run_after_a_checkpoint(whole, nursery, tmp_path):
     child = nursery.start(COMMAND, log, words)
     assert child.wait_until(lambda: steps_taken(run) >= 3), log.read_text()
     child.kill(signal.SIGTERM)
-    assert child.wait() == STOPPED
+    assert child.wait() == STOPPED, log.read_text()
     step = steps_taken(run)
     assert 3 <= step < STEPS
     assert newest(run) == f"step-{step:08d}"
