@@ -3,6 +3,7 @@
 import errno
 import faulthandler
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -13,6 +14,7 @@ from pipelines import flags
 from pipelines.commands import COMMANDS, Presets, as_json, defaults
 from pipelines.runs import Interrupted
 from tfattn.errors import InputError
+from tfattn.spec import unknown
 
 PROGRAM = "python -m pipelines"
 USAGE, STOPPED = 2, 130
@@ -27,34 +29,25 @@ def main(words: list[str]) -> int:
         if not isinstance(command, Presets):
             _quiet_import()
         result = command.run(base)
-    except InputError as error:
-        print(f"error: {flags.as_flag(str(error))}", file=sys.stderr)
-        return USAGE
-    except OSError as error:
-        if error.errno not in DENIED:
-            raise
-        print(f"error: {error.filename or 'disk'}: {error.strerror}.", file=sys.stderr)
-        return USAGE
-    except Exception as error:
-        if not _out_of_memory(error):
-            raise
-        print(
-            "error: memory: expected a model and batches that fit; try a smaller --train.batch "
-            f"with a larger --train.accumulate. Received: {str(error).splitlines()[0]}.",
-            file=sys.stderr,
-        )
-        return USAGE
     except KeyboardInterrupt:
         return STOPPED
     except Interrupted as error:
         print(f"\n{error}", file=sys.stderr)
         return STOPPED
+    except Exception as error:
+        said = _sentence(error)
+        if said is None:  # a fault of ours
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        return USAGE
     print(as_json(result))
     return 0
 
 
 def _command(words):
-    if not words or words[0] not in COMMANDS:  # prints help or what there is, and exits
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise InputError(unknown("command", words[0], COMMANDS))
+    if not words or words[0] not in COMMANDS:  # prints help or what is missing, and exits
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, args=words, prog=PROGRAM, description=__doc__
         )
@@ -63,10 +56,21 @@ def _command(words):
     return flags.parse(COMMANDS[name], words, f"{PROGRAM} {name}", found), base
 
 
-def _out_of_memory(error):
+def _sentence(error):
+    """Return what to tell of an error that is not ours, or None."""
+    if isinstance(error, InputError):
+        return flags.as_flag(str(error))
+    if isinstance(error, OSError) and error.errno in DENIED:
+        return f"{error.filename or 'disk'}: {error.strerror}."
     tensorflow = sys.modules.get("tensorflow")
-    kinds = (MemoryError, tensorflow.errors.ResourceExhaustedError) if tensorflow else MemoryError
-    return isinstance(error, kinds)
+    exhausted = (MemoryError, tensorflow.errors.ResourceExhaustedError) if tensorflow else ()
+    if isinstance(error, exhausted):
+        tensor = re.search(r"tensor with shape ?[(\[].*?[)\]]", str(error))
+        return (
+            "memory: expected a model and batches that fit; try a smaller --train.batch "
+            f"with a larger --train.accumulate. Received: {tensor[0] if tensor else error}."
+        )
+    return None
 
 
 def _quiet_import() -> None:

@@ -34,6 +34,7 @@ class Pretrain:
     preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
     out: Folder = None  # run directory; the same command again resumes; none: runs/PRESET
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from
+    fresh: bool = False  # take only shape and vocabulary from --init
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
     model: ModelOverrides = ModelOverrides()
     data: TextData = TextData()
@@ -59,7 +60,9 @@ class Pretrain:
                 "init: expected no preset and no --model flags beside it, "
                 f"for the model is that of {self.init}. Received them."
             )
-        return Recipe(config, self.objective, self.data, self.train, self.monitor, self.init)
+        return Recipe(
+            config, self.objective, self.data, self.train, self.monitor, self.init, self.fresh
+        )
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
@@ -96,7 +99,11 @@ class Finetune:
 
         if self.init is None:
             raise InputError("init: expected a run or a folder with a model. Received none.")
-        objective = {"classify": self.classify, "regress": self.regress}[self.task]
+        objectives = {"classify": self.classify, "regress": self.regress}
+        objective = objectives.pop(self.task)
+        for name, other in objectives.items():
+            if other != recipes.TASKS[name]:
+                raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
         recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
         out = f"runs/{self.task}" if self.out is None else self.out
         return {"run": out, **train(recipe, out)}
@@ -248,14 +255,13 @@ def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None
 def _repeat(name, given):
     recipe = Recipe.load(given)
     own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
-    own |= {"monitor": recipe.monitor, "init": recipe.init, "from_": given}
+    own |= {"monitor": recipe.monitor, "init": recipe.init, "fresh": recipe.fresh, "from_": given}
     kind = type(recipe.objective)
     if name == "pretrain" and isinstance(recipe.objective, recipes.MaskedLM):
         return Pretrain(**own, objective=recipe.objective), recipe.model
     task = {recipes.Classification: "classify", recipes.Regression: "regress"}.get(kind)
     if name == "finetune" and task is not None:
-        own |= {"task": task, task: recipe.objective, "fresh": recipe.fresh}
-        return Finetune(**own), None
+        return Finetune(**own, **{"task": task, task: recipe.objective}), None
     raise InputError(f"{given}: expected a recipe of {name}. Received one of {kind.__name__}.")
 
 

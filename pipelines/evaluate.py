@@ -8,11 +8,10 @@ from rich.table import Table
 
 import tfattn
 from pipelines import recipes
-from pipelines.data.batches import Batches, Rows
+from pipelines.data.batches import Batches
 from pipelines.data.sources import labelled_rows, read_labelled
 from pipelines.data.tokenizers import WordPiece
 from pipelines.engine import Engine
-from pipelines.objectives import Objective
 from pipelines.progress import console
 from pipelines.recipes import Recipe, TrainConfig
 from pipelines.runs import Run, find_run
@@ -49,16 +48,13 @@ def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, 
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
-    objective: Objective
-    rows: Rows
     if isinstance(data, recipes.TableData):
-        objective = work(recipe.objective)
-        flag = "files" if files else "validation"
-        table = read_labelled(data, files or data.validation, flag)
+        table = read_labelled(data, files or data.validation, "files" if files else "validation")
         length = data.length or done.model.config.max_length
-        rows = table_rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
+        rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
+        objective = work(recipe.objective)
         batches = Batches(rows, objective.batch, batch, 0)
-        count = {"rows": len(rows), "rows_cut": table_rows.cut}
+        count = {"rows": len(rows), "rows_cut": rows.cut}
     else:
         objective, rows, draws = text_rows(done.run, recipe, files, done.tokenizer)
         batches = Batches(rows, objective.batch, batch, 0, draws)

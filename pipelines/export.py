@@ -10,6 +10,7 @@ from pipelines import recipes
 from pipelines.data.tokenizers import WordPiece
 from pipelines.evaluate import Finished, open_finished
 from pipelines.runs import claim, release, user_path
+from tfattn.blocks.heads import mean_pool
 from tfattn.models.transformer import Transformer
 
 VERSION, PARTIAL = "1", ".1.tmp"  # the folder that a model server looks for; while it is written
@@ -95,8 +96,7 @@ class Served(tf.Module):
         def embed(text):
             features = self.features(text)
             hidden = self.model(features, training=False)
-            real = tf.expand_dims(tf.cast(features["segments"] != 0, tf.float32), 2)
-            return {"embedding": tf.reduce_sum(hidden * real, 1) / tf.reduce_sum(real, 1)}
+            return {"embedding": mean_pool(hidden, features["segments"])}
 
         return embed
 
@@ -130,14 +130,11 @@ def export(folder: str, out: str) -> dict[str, Any]:
 
 def served(done: Finished) -> Served:
     """Return the module that is saved for a finished run."""
-    data, objective, model = done.recipe.data, done.recipe.objective, done.model
-    pairs = isinstance(data, recipes.TableData) and data.text_pair is not None
-    length = getattr(data, "length", None) or model.config.max_length
-    if isinstance(objective, recipes.MaskedLM):
-        model = _without_heads(done)
-    return Served(
-        model, Features(done.tokenizer, min(length, model.config.max_length), pairs), objective
-    )
+    data, objective = done.recipe.data, done.recipe.objective
+    pairs = getattr(data, "text_pair", None) is not None
+    length = getattr(data, "length", None) or done.model.config.max_length
+    model = _without_heads(done) if isinstance(objective, recipes.MaskedLM) else done.model
+    return Served(model, Features(done.tokenizer, length, pairs), objective)
 
 
 def _without_heads(done: Finished) -> Transformer:

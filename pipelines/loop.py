@@ -54,6 +54,8 @@ class Loop:
         self.checkpoints = Checkpoints(run.checkpoints, variables, recipe.train.keep)
         # Labelled data is small enough to be learnt by heart, so the best weights are kept.
         self.keeps_best = isinstance(recipe.data, recipes.TableData)
+        limit = None if self.keeps_best else recipe.train.evaluate_batches
+        self._measured = validation.in_order(limit)  # made once, for its making takes a while
 
     def run_from(self, state: State | None) -> State:
         """Take every step that is left, from a restored state or from the start.
@@ -76,8 +78,7 @@ class Loop:
 
     def measure(self) -> dict[str, float]:
         """Return the metrics of the validation split: of a table all of it, of texts a part."""
-        limit = None if self.keeps_best else self.recipe.train.evaluate_batches
-        return self.engine.evaluate(self.validation.in_order(limit))
+        return self.engine.evaluate(self._measured)
 
     def _done(self, state):
         patience = self.recipe.train.patience

@@ -206,6 +206,8 @@ class Recipe(Spec):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.fresh and self.init is None:
+            raise InputError("fresh: expected an init, of which to take the shape. Received none.")
         fitting = TextData if isinstance(self.objective, MaskedLM) else TableData
         if not isinstance(self.objective, MaskedLM | Classification | Regression):
             raise InputError(f"Recipe.objective: expected a task. Received: {self.objective}.")
@@ -222,8 +224,8 @@ def _check_share(name, value):
 
 
 def _check_length(value):
-    if value is not None and value < 8:
-        raise InputError(f"data.length: expected at least 8 tokens. Received: {value}.")
+    if value is not None and not 8 <= value <= 2**20:
+        raise InputError(f"data.length: expected 8 to 2**20 tokens. Received: {value}.")
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,7 @@ RECIPES = {
 }
 
 # Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
-FINETUNE = TrainConfig(epochs=3, rate=1e-4, weight_decay=0.01, beta2=0.999, patience=None)
+FINETUNE = TrainConfig(epochs=3, rate=1e-4, beta2=0.999)
 TASKS: dict[str, Objective] = {"classify": Classification(), "regress": Regression()}
 
 

@@ -98,6 +98,11 @@ def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
 
 def _text(run, recipe, data, config, start):
     _check_length(data.length, config)
+    if start is not None and data.tokenizer is not None:
+        raise InputError(
+            "data.tokenizer: expected none beside init, whose model has its own. "
+            f"Received: {data.tokenizer}."
+        )
     tokenizer, *stores = prepare_text(run, data, start.tokenizer if start else None)
     objective = _masked_lm(recipe, tokenizer)
     with flags("files"):

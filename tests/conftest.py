@@ -3,6 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Speed belongs into benchmarks: a loaded machine must not fail a test.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}  # absolute, for numbers near 1
 

@@ -57,7 +57,9 @@ class Classification:
         said = outputs.argmax(axis=-1)
         every = range(len(self.spec.classes))
         f1 = metrics.f1_score(targets, said, labels=every, average="macro", zero_division=0)
-        return {"macro_f1": float(f1), "matthews": float(metrics.matthews_corrcoef(targets, said))}
+        several = len(np.union1d(targets, said)) > 1  # of a constant it is undefined; 0 is reported
+        matthews = metrics.matthews_corrcoef(targets, said) if several else 0.0
+        return {"macro_f1": float(f1), "matthews": float(matthews)}
 
     def show(self, outputs, batch, tokenizer, count):
         """Show each text with its class and the probability of every class."""

@@ -219,7 +219,7 @@ PRETRAIN = {
     "--model.kernel-std nan": r"model\.kernel_std: expected .*float.* Received: nan",
     "--model.kernel-std -1": r"model\.kernel_std: expected 0 or more\. Received: -1",
     "--model.max-length 8": r"data\.length: expected at most the 8 positions.* Received: 16",
-    "--data.length 4": r"data\.length: expected at least 8 tokens\. Received: 4",
+    "--data.length 4": r"data\.length: expected 8 to 2\*\*20 tokens\. Received: 4",
     "--data.vocab-size 6": r"data\.vocab_size: expected 7 to 10\*\*7\. Received: 6",
     "--data.vocab-size 99999999": r"data\.vocab_size: expected 7 to 10\*\*7\. Received: 99999999",
     "--data.validation-share nan": r"data\.validation_share: expected a finite.* Received: nan",
@@ -243,6 +243,7 @@ PRETRAIN = {
     "--train.keep 0": r"train\.keep: expected at least 1\. Received: 0",
     "--monitor.samples -1": r"monitor\.samples: expected 0 or more\. Received: -1",
     "--monitor.profile 3 2": r"monitor\.profile: expected .* Received: 3 2",
+    "--fresh": r"fresh: expected an init.* Received none",
     "--init {r}": r"init: expected no preset and no --model flags beside it",
 }
 
@@ -257,10 +258,11 @@ def test_a_pretraining_that_cannot_be(given, tmp_path, finished, refused):
 
 FINETUNE = {
     "--data.length 17": r"data\.length: expected at most the 16 positions.* Received: 17",
-    "--data.length 1": r"data\.length: expected at least 8 tokens\. Received: 1",
+    "--data.length 1": r"data\.length: expected 8 to 2\*\*20 tokens\. Received: 1",
     "--classify.classes a a": r"classify\.classes: expected two or more different ones.*'a', 'a'",
     "--classify.dropout 1": r"classify\.dropout: expected a share from 0 to below 1\. Received: 1",
     "--regress.scale -1": r"regress\.scale: expected 0 or more\. Received: -1",
+    "--regress.pool pooler": r"regress: expected no such flags, for the task is classify",
     "--data.text label": r"columns: expected different ones\. Received: label, label",
     "--data.train none": r"data\.train: expected at least one file or glob",
     "--init none": r"init: expected a run or a folder with a model\. Received none",
@@ -274,6 +276,14 @@ def test_a_fine_tuning_that_cannot_be(given, tmp_path, finished, refused):
     words = ("finetune", "classify", "--init", finished.pretrained, *finished.labelled())
     words += ("--out", tmp_path / "out", *SHORT, *given.format(t=tmp_path).split())
     assert_says(refused(*words), FINETUNE[given])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_trained_further_keeps_its_vocabulary(tmp_path, finished, refused):
+    words = ("pretrain", "--init", finished.pretrained, "--data.files", finished.corpus)
+    words += ("--data.length", "16", "--out", tmp_path / "out")
+    said = refused(*words, "--data.tokenizer", finished.published)
+    assert_says(said, r"data\.tokenizer: expected none beside init.* Received: .*published")
     assert not (tmp_path / "out").exists()
 
 
@@ -406,6 +416,20 @@ def test_a_resumed_run_with_an_altered_store_is_refused_and_kept(tmp_path, finis
     words = ("pretrain", "bert-tiny", "--data.files", finished.corpus, "--out", run, *TINY)
     assert_says(refused(*words), r"tokens\.bin: expected SHA-256 \w+, as when it was written")
     assert sizes(run) == before
+
+
+def test_checkpoints_of_other_sizes_are_refused_and_kept(tmp_path, finished, refused):
+    run = copied(finished.pretrained, tmp_path)
+    (run / "result.json").unlink()
+    recipe = json.loads((run / "recipe.json").read_text())
+    recipe["model"]["hidden_dim"] = 48
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    before = set(sizes(run))
+    said = refused("pretrain", "--from", run / "recipe.json", "--out", run)
+    assert_says(
+        said, r"step-00000004: expected the variables of this run.* \(32, 16\) for \(48, 16\)"
+    )
+    assert set(sizes(run)) == before
 
 
 FROM = {

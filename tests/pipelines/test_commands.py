@@ -14,6 +14,7 @@ from finished import command
 from pipelines import commands, flags, recipes
 from pipelines.__main__ import main
 from pipelines.recipes import Recipe
+from pipelines.runs import Interrupted
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(commands.COMMANDS)
@@ -143,14 +144,39 @@ def test_a_misspelt_flag_is_answered_with_the_nearest(words, nearest, capsys):
     assert re.search(rf"(Perhaps you meant|Did you mean).*{nearest}\b", said, re.S), said
 
 
-def test_a_misspelt_command_or_preset_is_answered_with_what_there_is(capsys):
+def test_a_misspelt_command_or_preset_is_answered_with_the_nearest(capsys):
+    for words, said in {
+        ("pretrian", "bert-tiny"): "unknown command 'pretrian'. Did you mean 'pretrain'?",
+        ("pretrain", "bert-tny"): "preset: unknown preset 'bert-tny'. Did you mean 'bert-tiny'?",
+    }.items():
+        assert main(list(words)) == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_no_command_is_answered_with_what_there_is(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["pretrian", "bert-tiny"])
+        main([])
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert all(name in said for name in COMMANDS)
-    assert main(["pretrain", "bert-tny"]) == 2
-    assert "unknown preset 'bert-tny'. Did you mean 'bert-tiny'?" in capsys.readouterr().err
+
+
+def test_a_stopped_run_says_where_it_goes_on(monkeypatch, capsys):
+    def stopped(self, base=None):
+        raise Interrupted("stopped at step 3 of 9")
+
+    monkeypatch.setattr(commands.Evaluate, "run", stopped)
+    assert main(["evaluate", "nothing"]) == 130
+    assert capsys.readouterr().err == "\nstopped at step 3 of 9\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
+    def wrong(self, base=None):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(commands.Evaluate, "run", wrong)
+    with pytest.raises(ZeroDivisionError):
+        main(["evaluate", "nothing"])
 
 
 def test_presets_are_listed_with_their_exact_counts(capsys):
@@ -238,6 +264,19 @@ def test_what_the_disk_refuses_is_told_without_a_traceback(monkeypatch, capsys, 
     assert main(["evaluate", "nothing"]) == 2
     said = capsys.readouterr().err
     assert said == "error: /full/model.safetensors: No space left on device.\n"
+
+
+def test_what_does_not_fit_into_memory_is_told_without_a_traceback(monkeypatch, capsys):
+    def large(self, base=None):
+        import tensorflow as tf
+
+        return tf.zeros((2**40, 2**20))
+
+    monkeypatch.setattr(commands.Evaluate, "run", large)
+    assert main(["evaluate", "nothing"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: memory: expected a model and batches that fit;")
+    assert "tensor with shape" in said and said.count("\n") == 1
 
 
 def weights(run):

@@ -92,6 +92,9 @@ def test_one_row_is_enough(finished, tmp_path):
     (tmp_path / "a.tsv").write_text("label\ttext\n3\ta cat\n")
     found = command("evaluate", finished.regression, "--data.files", tmp_path / "a.tsv")
     assert found["rows"] == 1 and found["pearson"] == 0.0
+    (tmp_path / "b.tsv").write_text("label\ttext\nsits\ta cat\n")
+    found = command("evaluate", finished.classifier, "--data.files", tmp_path / "b.tsv")
+    assert found["rows"] == 1 and found["accuracy"] in (0.0, 1.0)
 
 
 def test_a_model_that_gives_no_numbers_is_told_in_null(finished, tmp_path, monkeypatch, capsys):
