@@ -73,7 +73,7 @@ class Child:
                 return False
             if time.monotonic() > end:
                 raise TimeoutError(f"after {seconds} s")
-            time.sleep(0.002)
+            time.sleep(0.01)
 
 
 def serve():

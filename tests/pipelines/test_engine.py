@@ -13,6 +13,7 @@ from pipelines.recipes import TrainConfig
 from tfattn.errors import InputError
 
 STEPS = 3
+EMA = 0.8
 
 
 def steps(made, source, count=STEPS):
@@ -114,22 +115,24 @@ def test_the_rate_of_a_step_is_that_of_its_schedule(plainly):
     assert found == pytest.approx([made.train.rate * step / 10 for step in (1, 2, 3)])
 
 
+def average_of(history):
+    """Return what averages of these weights, one list a step, come to."""
+    average = history[0]
+    for now in history[1:]:
+        average = [EMA * a + (1 - EMA) * w for a, w in zip(average, now, strict=True)]
+    return average
+
+
 def test_averages_follow_their_recurrence_and_are_swapped_in_and_out(work):
     objective, source = work
-    momentum = 0.8
-    made = engine(objective, ema=momentum)
-    start = weights(made.model)
+    made = engine(objective, ema=EMA)
+    start, history = weights(made.model), []
     with made.averaged():  # before the first step there is nothing to average
         assert_weights(weights(made.model), start, 0)
-    average = None
     for batch in source.stream(0, STEPS):
         made.step(batch)
-        now = weights(made.model)
-        average = (
-            now
-            if average is None
-            else [momentum * a + (1 - momentum) * w for a, w in zip(average, now, strict=True)]
-        )
+        history.append(weights(made.model))
+    now, average = history[-1], average_of(history)
     with made.averaged():
         assert_weights(weights(made.model), average, 1e-6)
     assert_weights(weights(made.model), now, 0)
@@ -191,46 +194,46 @@ def test_auto_is_islands_where_there_is_no_accelerator():
 
 
 def on_two_devices(folder, out):
-    """Train on one device and on two, in a process of its own; write down how they differ."""
+    """Train on two devices, in a process of its own, and write down what happened."""
     from pipelines.data.store import Store
     from pipelines.data.tokenizers import WordPiece
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, two)
+    strategy = choose_strategy(TrainConfig(devices="mirrored", batch=8))
     tokenizer = WordPiece.load(f"{folder}/vocabulary")
-    store = Store.open(f"{folder}/store")
-    objective, source = masked(store, tokenizer, 16, pack=False)
-    found = {}
-    for devices in ("default", "mirrored"):
-        strategy = choose_strategy(TrainConfig(devices=devices, batch=8))
-        settings = {"accumulate": 2, "ema": 0.9, "devices": devices}
-        with strategy.scope():
-            made = engine(objective, strategy=strategy, **settings)
-        stream = strategy.experimental_distribute_dataset(source.stream(0, STEPS))
-        numbers = [made.step(batch) for batch in stream]
-        with made.averaged():
-            numbers.append(made.evaluate(source.in_order()))
-        found[devices] = numbers, [w.tolist() for w in weights(made.model)]
+    objective, source = masked(Store.open(f"{folder}/store"), tokenizer, 16, pack=False)
+    with strategy.scope():
+        made = engine(objective, strategy=strategy, accumulate=2, ema=EMA)
+    numbers, after = [], []
+    for batch in strategy.experimental_distribute_dataset(source.stream(0, STEPS)):
+        numbers.append(made.step(batch))
+        after.append([w.tolist() for w in weights(made.model)])
+    numbers.append(made.evaluate(source.in_order(1)))
+    with made.averaged():
+        averages = [w.tolist() for w in weights(made.model)]
     refused = ""
     try:
         choose_strategy(TrainConfig(devices="mirrored", batch=3))
     except InputError as error:
         refused = str(error)
     with open(out, "w") as file:
-        json.dump([strategy.num_replicas_in_sync, refused, found], file)
+        json.dump([strategy.num_replicas_in_sync, refused, numbers, after, averages], file)
 
 
-def test_two_devices_take_the_steps_of_one(nursery, store, vocabulary, tmp_path):
+def test_two_devices_take_the_steps_of_one(work, plainly, nursery, store, vocabulary, tmp_path):
     folder, out, log = tmp_path / "in", tmp_path / "out.json", tmp_path / "log"
     folder.mkdir()
     (folder / "vocabulary").symlink_to(vocabulary)
     (folder / "store").symlink_to(store.folder)
     child = nursery.start("test_engine:on_two_devices", log, str(folder), str(out))
     assert child.wait() == 0, log.read_text()
-    replicas, refused, found = json.loads(out.read_text())
+    replicas, refused, numbers, after, averages = json.loads(out.read_text())
     assert replicas == 2
     assert refused == "train.batch: expected a multiple of the 2 devices. Received: 3."
-    (numbers, one), (others, two) = found["default"], found["mirrored"]
-    assert_numbers(others, numbers, 1e-5)
-    assert_weights([np.array(w) for w in two], [np.array(w) for w in one], 1e-5)
+    made, wanted, last = plainly
+    assert_numbers(numbers, [*wanted, made.evaluate(work[1].in_order(1))], 1e-5)
+    after = [[np.array(w) for w in step] for step in after]
+    assert_weights(after[-1], last, 1e-5)
+    assert_weights([np.array(w) for w in averages], average_of(after), 1e-6)

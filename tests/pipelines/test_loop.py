@@ -75,7 +75,7 @@ def crashing(monkeypatch, after):
 @pytest.fixture(scope="module")
 def finished(finetuning, tmp_path_factory):
     """Return a recipe that goes too far, its run, and its result."""
-    recipe = finetuning(steps=30, rate=0.03, evaluate_every=2, checkpoint_every=5)
+    recipe = finetuning(steps=16, rate=0.05, evaluate_every=2, checkpoint_every=5)
     run = tmp_path_factory.mktemp("finished") / "run"
     return recipe, run, train(recipe, run)
 
@@ -95,17 +95,17 @@ def test_the_result_tells_the_way(finished):
     _, run, result = finished
     first = lines(run, "validation")[0]
     assert result["before"] == {k: v for k, v in first.items() if k not in ("step", "split")}
-    assert (result["steps"], first["step"]) == (30, 0)
+    assert (result["steps"], first["step"]) == (16, 0)
     assert result["parameters"] == tfattn.load(run / "model").count_params()
     assert json.loads((run / "result.json").read_text()) == result
 
 
 def test_evaluations_and_lines_come_when_they_were_asked_for(finished):
     _, run, _ = finished
-    assert [line["step"] for line in lines(run, "validation")] == list(range(0, 31, 2))
-    assert [line["step"] for line in lines(run, "train")] == list(range(1, 31))
+    assert [line["step"] for line in lines(run, "validation")] == list(range(0, 17, 2))
+    assert [line["step"] for line in lines(run, "train")] == list(range(1, 17))
     kept = sorted(os.listdir(run / "checkpoints"))
-    assert kept == ["step-00000025", "step-00000030"]
+    assert kept == ["step-00000015", "step-00000016"]
 
 
 def test_a_finished_run_gives_its_result_and_trains_no_more(finished, monkeypatch):
@@ -122,11 +122,11 @@ def test_a_run_that_crashed_twice_repeats_no_line_and_ends_the_same(
     recipe, whole, result = finished
     run = tmp_path / "run"
     with monkeypatch.context() as patched, pytest.raises(Crash):
-        crashing(patched, after=13)  # lines up to 13, an evaluation at 12, a checkpoint at 10
+        crashing(patched, after=9)  # lines up to 9, an evaluation at 8, a checkpoint at 5
         train(recipe, run)
-    assert lines(run)[-1]["step"] == 13
+    assert lines(run)[-1]["step"] == 9
     with open(run / "metrics.jsonl", "a") as file:
-        file.write('{"step": 14, "spl')  # half a line
+        file.write('{"step": 10, "spl')  # half a line
     with monkeypatch.context() as patched, pytest.raises(Crash):
         patched.setattr(pipelines.train, "save_model", crash)  # after the last checkpoint
         train(recipe, run)

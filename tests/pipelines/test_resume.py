@@ -27,7 +27,7 @@ def recipe(corpus, vocabulary, mode):
         accumulate=2,
         ema=0.9,
         compile=mode,
-        evaluate_every=8,
+        evaluate_every=12,
         checkpoint_every=2,
         rate=1e-2,
     )
@@ -81,39 +81,31 @@ def test_a_run_crosses_an_epoch_border_and_learns(whole, store):
     assert found[-1]["loss"] < found[0]["loss"]
 
 
-def test_killed_at_any_moment_and_started_again_a_run_is_bit_equal(whole, nursery, tmp_path):
+def test_stopped_at_any_moment_and_started_again_a_run_is_bit_equal(whole, nursery, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     words = ["pretrain", "--from", str(whole / "recipe.json"), "--out", str(run)]
-    moments = [  # before the first checkpoint, in training, in writing a checkpoint
-        (COMMAND, lambda: (run / "resolved.json").exists()),
-        (COMMAND, lambda: steps_taken(run) >= 5),
-        ("test_resume:with_slow_disk", lambda: steps_taken(run) >= 12 and half_written(run)),
-    ]
-    for target, moment in moments:
+
+    def stop(target, moment, number, code):
         child = nursery.start(target, log, words)
         assert child.wait_until(moment), log.read_text()
-        child.kill(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+        child.kill(number)
+        assert child.wait() == code, log.read_text()
         assert not (run / "result.json").exists()
+
+    kill = signal.SIGKILL, -signal.SIGKILL
+    stop(COMMAND, lambda: (run / "resolved.json").exists(), *kill)  # before the first checkpoint
+    stop(COMMAND, lambda: steps_taken(run) >= 5, signal.SIGTERM, STOPPED)
+    step = steps_taken(run)
+    assert 5 <= step < STEPS
+    assert newest(run) == f"step-{step:08d}"
+    assert f"stopped at step {step} of {STEPS}" in " ".join(log.read_text().split())
+    writing = lambda: steps_taken(run) > step + 4 and half_written(run)  # noqa: E731
+    stop("test_resume:with_slow_disk", writing, *kill)
     assert half_written(run)
     child = nursery.start(COMMAND, log, words)
     assert child.wait() == 0, log.read_text()
     assert final(run) == final(whole)
     assert not half_written(run)
-
-
-def test_termination_stops_a_run_after_a_checkpoint(whole, nursery, tmp_path):
-    run, log = tmp_path / "run", tmp_path / "log"
-    words = ["pretrain", "--from", str(whole / "recipe.json"), "--out", str(run)]
-    child = nursery.start(COMMAND, log, words)
-    assert child.wait_until(lambda: steps_taken(run) >= 3), log.read_text()
-    child.kill(signal.SIGTERM)
-    assert child.wait() == STOPPED, log.read_text()
-    step = steps_taken(run)
-    assert 3 <= step < STEPS
-    assert newest(run) == f"step-{step:08d}"
-    assert f"stopped at step {step} of {STEPS}" in " ".join(log.read_text().split())
-    assert lines(run, "train") == lines(whole, "train")[:step]
 
 
 def test_a_damaged_checkpoint_costs_steps_but_not_exactness(whole, corpus, vocabulary, tmp_path):
