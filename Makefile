@@ -50,7 +50,8 @@ clean:           ## remove environments and caches, not runs
 	$(PYTHON) -m venv .venv
 
 .venv/runtime: requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install -q -r requirements.txt
+	@echo "Installing the pinned packages into .venv: 2.7 GB, a minute or two, once."
+	@$(BIN)/python -m pip install -q -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements-dev.txt requirements.txt | .venv/bin/python

@@ -176,7 +176,7 @@ def main(setting: Setting) -> None:
             f"{tokens / median:,.0f}",
             f"{flops / median / 1e9:.0f}",
         )
-    Console().print(table)
+    Console(width=100).print(table)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from keras import ops
 
 import tfattn
 from tfattn import backend
-from tfattn.blocks.block import add_norm
+from tfattn.blocks.norm import layer_norm
 from tfattn.mechanisms.attention import masked_softmax
 
 on_tensorflow = pytest.mark.skipif(
@@ -26,9 +26,10 @@ def pick(x, index, offset):
 ALLOWED = np.array([True, False, True, True])
 CASES = {
     "residual and norm, a number among tensors": (
-        add_norm,
+        layer_norm,
         (normal(2, 3, 4), 2 * normal(2, 3, 4), normal(4), normal(4), 1e-6),
     ),
+    "norm, None": (layer_norm, (normal(2, 3, 4), None, normal(4), normal(4), 1e-6)),
     "masked softmax, a boolean": (masked_softmax, (normal(2, 3, 4), ALLOWED)),
     "softmax, None": (masked_softmax, (normal(2, 3, 4), None)),
     "activation": (keras.activations.gelu, (normal(2, 5),)),
@@ -127,4 +128,4 @@ def test_fusing_ends_with_its_block_and_nests():
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has islands")
 def test_on_other_backends_an_island_is_the_function_itself():
-    assert backend.island(add_norm) is add_norm
+    assert backend.island(layer_norm) is layer_norm

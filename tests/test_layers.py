@@ -33,9 +33,11 @@ LAYERS = {
     "MultiHeadAttention": lambda: tfattn.MultiHeadAttention(
         DIM, 3, Causal(), 0.25, "he_normal", tfattn.Sinusoidal(base=100.0)
     ),
+    "Projection": lambda: tfattn.Projection((DIM,), (3, 4), "he_normal"),
     "Position": lambda: tfattn.Position(),
     "Learned": position,
     "Sinusoidal": lambda: tfattn.Sinusoidal(base=100.0),
+    "LayerNorm": lambda: tfattn.LayerNorm(1e-3),
     "FeedForward": lambda: tfattn.FeedForward(
         DIM, 20, "relu", keras.initializers.TruncatedNormal(stddev=0.3)
     ),

@@ -1,8 +1,9 @@
-"""A labelled task that needs word order: is the sentence `fluent`, or were two words `shuffled`?
+"""A labelled task that needs word order: is the sentence `fluent`, or were its words `shuffled`?
 
 In the manner of CoLA, "Neural Network Acceptability Judgments" (arXiv:1805.12471), with labels that
-cost nothing: half of the sentences have one pair of neighbouring words swapped. Each sentence is
-used once, fluent or shuffled, so its bag of words says nothing about its label.
+cost nothing: half of the sentences have up to three pairs of neighbouring words swapped, so that a
+reader is in no doubt and a model learns from few labels what is asked. Each sentence is used once,
+fluent or shuffled, so its bag of words says nothing about its label.
 """
 
 import random
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 FLUENT, SHUFFLED = LABELS = ("fluent", "shuffled")
 SHORTEST, LONGEST = 8, 30  # words of a sentence
+PAIRS = 3  # swapped, or as many as a sentence has
 
 # A swap must be plain to a reader: an article, preposition, auxiliary or conjunction changes place
 # with its neighbour ("of the" -> "the of"), where two adjectives or an adverb might not be noticed.
@@ -70,7 +72,7 @@ def swappable(words: Sequence[str]) -> list[int]:
 
 
 def examples(sentences: Iterable[str], seed: int, limit: int | None = None) -> list[Example]:
-    """Label sentences, every second one after swapping a pair of its words.
+    """Label sentences, every second one after swapping pairs of its words.
 
     A pure function of the set of sentences and the seed. Sentences without a pair to swap are left
     out; `limit` keeps that many, drawn by the seed.
@@ -85,8 +87,12 @@ def examples(sentences: Iterable[str], seed: int, limit: int | None = None) -> l
 
 
 def swap(sentence: str, draw: random.Random) -> str:
-    """Swap one pair of neighbouring words of a sentence."""
-    words = sentence.split()
-    place = draw.choice(swappable(words))
-    words[place : place + 2] = words[place + 1], words[place]
+    """Swap pairs of neighbouring words of a sentence; no word moves twice."""
+    words, places = sentence.split(), swappable(sentence.split())
+    draw.shuffle(places)
+    swapped: list[int] = []
+    for place in places:
+        if len(swapped) < PAIRS and all(abs(place - other) > 1 for other in swapped):
+            words[place : place + 2] = words[place + 1], words[place]
+            swapped.append(place)
     return " ".join(words)

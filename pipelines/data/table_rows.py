@@ -7,10 +7,13 @@ import numpy as np
 from pipelines.data.tokenizers import WordPiece
 from tfattn.errors import InputError
 
+MULTIPLE = 8  # of which a row's width is one, for the vector units
+
 
 class TableRows:
-    """Rows of fixed width over texts that are tokenized once and kept in memory.
+    """Rows of one width over texts that are tokenized once and kept in memory.
 
+    The width is that of the longest row, where `length` allows more: padding costs as much as text.
     A text that is too long is cut at its end; of a pair the longer one is cut first, as in
     arXiv:1810.04805's released code. `cut` counts the rows that lost something.
 
@@ -19,7 +22,7 @@ class TableRows:
         texts: the first texts.
         pairs: the second texts, or None.
         labels: (n,) integers or floats.
-        length: tokens a row.
+        length: tokens a row at most.
 
     Raises:
         InputError: rows too short for their special tokens and a token of each text.
@@ -33,7 +36,7 @@ class TableRows:
         labels: np.ndarray,
         length: int,
     ):
-        self.tokenizer, self.length, self.labels = tokenizer, length, labels
+        self.tokenizer, self.labels = tokenizer, labels
         first = _Ragged(*tokenizer.encode_batch(list(texts)))
         second = _Ragged(*tokenizer.encode_batch(list(pairs))) if pairs is not None else None
         room = length - (2 if second is None else 3)
@@ -45,14 +48,16 @@ class TableRows:
         keep_b = np.minimum(b, np.maximum(room // 2, room - a))
         keep_a = np.minimum(a, room - keep_b)
         self.cut = int(np.sum((keep_a < a) | (keep_b < b)))
+        longest = int((keep_a + keep_b).max(initial=0)) + length - room
+        self.width = min(length, -(-longest // MULTIPLE) * MULTIPLE)
         self._first, self._second, self._keep = first, second, (keep_a, keep_b)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Return `tokens`, `segments` (1, 0 = padding), `types`, all (b, length), and `label`."""
-        shape = (len(indices), self.length)
+        """Return `tokens`, `segments` (1, 0 = padding), `types`, all (b, width), and `label`."""
+        shape = (len(indices), self.width)
         tokens = np.full(shape, self.tokenizer.pad_id, np.int32)
         segments, types = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         for row, index in enumerate(indices):

@@ -51,19 +51,23 @@ def test_labels_are_balanced_and_every_sentence_is_used_once(found):
     assert bags == Counter(tuple(sorted(sentence.split())) for sentence in found)
 
 
-def test_fluent_sentences_are_untouched_and_shuffled_ones_have_one_swap(found):
+def test_fluent_sentences_are_untouched_and_shuffled_ones_have_up_to_three_swaps(found):
     bags = {tuple(sorted(sentence.split())): sentence for sentence in found}
+    counts = Counter()
     for example in examples(found, seed=3):
         words, original = example.text.split(), bags[tuple(sorted(example.text.split()))].split()
         changed = [place for place in range(len(words)) if words[place] != original[place]]
         if example.label == FLUENT:
             assert changed == []
             continue
-        left, right = changed
-        assert right == left + 1 and left > 0 and right < len(words) - 1
-        assert words[left].lower() != words[right].lower()
-        assert {words[left].lower(), words[right].lower()} & ANCHORS
-        assert words[left] == original[right] and words[right] == original[left]
+        assert changed[0] > 0 and changed[-1] < len(words) - 1
+        for left, right in zip(changed[::2], changed[1::2], strict=True):
+            assert right == left + 1
+            assert words[left].lower() != words[right].lower()
+            assert {words[left].lower(), words[right].lower()} & ANCHORS
+            assert words[left] == original[right] and words[right] == original[left]
+        counts[len(changed) // 2] += 1
+    assert counts.keys() == {1, 2, 3} and counts[3] > counts[1] + counts[2]
 
 
 def test_examples_depend_on_the_set_of_sentences_and_the_seed_only(found):

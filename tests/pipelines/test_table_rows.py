@@ -55,7 +55,7 @@ def test_a_text_stands_between_start_and_separator_and_is_cut_at_its_end(
     found = rows.read(np.arange(len(texts)))
     encoded = [ids(tokenizer, text) for text in texts]
     for i, tokens in enumerate(encoded):
-        for name, wanted in expected(tokenizer, [tokens[: length - 2]], length).items():
+        for name, wanted in expected(tokenizer, [tokens[: length - 2]], rows.width).items():
             assert found[name][i].tolist() == wanted, name
     assert rows.cut == sum(len(tokens) > length - 2 for tokens in encoded)
 
@@ -74,7 +74,7 @@ def test_of_a_pair_the_longer_text_is_cut_first(tokenizer, sizes, others, length
         a, b = ids(tokenizer, text), ids(tokenizer, pair)
         kept = longest_first(a, b, length - 3)
         cut += kept != (a, b)
-        for name, wanted in expected(tokenizer, kept, length).items():
+        for name, wanted in expected(tokenizer, kept, rows.width).items():
             assert found[name][i].tolist() == wanted, name
     assert rows.cut == cut
 
@@ -88,6 +88,16 @@ def test_rows_come_in_any_order_with_their_labels(tokenizer):
     for name in ("tokens", "segments", "types"):
         assert some[name].dtype == np.int32
         assert np.array_equal(some[name], every[name][[4, 1, 4]])
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "width"), [(3, 64, 8), (6, 64, 8), (7, 64, 16), (30, 64, 32), (30, 20, 20)]
+)
+def test_rows_are_no_wider_than_the_longest_needs(tokenizer, count, length, width):
+    known = next(token for token in tokenizer.vocabulary if token.isalpha() and len(token) > 1)
+    rows = table(tokenizer, [known, " ".join([known] * count)], length=length)
+    assert rows.width == width
+    assert rows.read(np.arange(2))["tokens"].shape == (2, width)
 
 
 @pytest.mark.parametrize(("pairs", "least"), [(None, 4), (["ba"], 5)])

@@ -3,18 +3,11 @@
 from typing import Any
 
 import keras
-from keras import ops
 
-from tfattn import backend
+from tfattn.blocks.norm import LayerNorm
 from tfattn.mechanisms import nested
 
 Tensor = Any
-
-
-def add_norm(x: Tensor, y: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
-    """Return `layer_norm(x + y)` over the last axis."""
-    gamma, beta = ops.cast(gamma, x.dtype), ops.cast(beta, x.dtype)
-    return ops.layer_normalization(x + y, gamma, beta, axis=-1, epsilon=epsilon)
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -41,11 +34,8 @@ class Residual(keras.layers.Layer):
             raise ValueError(f"norm must be 'post' or 'pre'. Received: norm={norm!r}.")
         self.pre = norm == "pre"
         self.epsilon = epsilon
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=epsilon, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
-        self.add_norm = backend.island(add_norm)
 
     def build(self, shape):
         """Create the norm for inputs of `shape` (b, t, d)."""
@@ -59,10 +49,7 @@ class Residual(keras.layers.Layer):
     def leave(self, x: Tensor, y: Tensor, training: bool | None = None) -> Tensor:
         """Join the stream `x` and the sublayer's output `y`, both (b, t, d)."""
         y = self.dropout(y, training=training)
-        if self.pre:
-            return x + y
-        gamma, beta = ops.convert_to_tensor(self.norm.gamma), ops.convert_to_tensor(self.norm.beta)
-        return self.add_norm(x, y, gamma, beta, self.epsilon)
+        return x + y if self.pre else self.norm(x, y)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

@@ -5,6 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfattn import backend
+from tfattn.blocks.norm import LayerNorm
+
 Tensor = Any
 
 
@@ -38,18 +41,16 @@ class TokensHead(keras.layers.Layer):
         self.vocab_size, self.dim = vocab_size, dim
         self.activation, self.epsilon = activation, epsilon
         self.initializer = keras.initializers.get(initializer)
+        self.activate = backend.island(keras.activations.get(activation))
         self.transform = self.norm = None
         if transform:
             self.transform = keras.layers.Dense(
                 dim,
-                activation,
                 kernel_initializer=self.initializer.clone(),
                 dtype=self.dtype_policy,
                 name="transform",
             )
-            self.norm = keras.layers.LayerNormalization(
-                epsilon=epsilon, dtype=self.dtype_policy, name="norm"
-            )
+            self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, *shapes):
         """Create the bias and the layers of `f`."""
@@ -78,8 +79,11 @@ class TokensHead(keras.layers.Layer):
         if predict_positions is not None:
             hidden = ops.take_along_axis(hidden, predict_positions[..., None], axis=1)  # (b, p, d)
         if self.transform is not None and self.norm is not None:
-            hidden = self.norm(self.transform(hidden))
-        logits = ops.einsum("btd,vd->btv", hidden, ops.cast(embeddings, hidden.dtype))
+            hidden = self.norm(self.activate(self.transform(hidden)))
+        # One product of all rows: the gradient of E is then one too, not a sum over the batch.
+        rows = ops.reshape(hidden, (-1, self.dim))
+        logits = ops.matmul(rows, ops.transpose(ops.cast(embeddings, rows.dtype)))
+        logits = ops.reshape(logits, (*ops.shape(hidden)[:2], self.vocab_size))
         return ops.cast(logits, "float32") + self.bias
 
     def get_config(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tfattn.blocks.norm import LayerNorm
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.positions import Position
 
@@ -40,9 +41,7 @@ class TokenStem(keras.layers.Layer):
         self.tokens = self._embedding(vocab_size, dim, "tokens")
         self.types = self._embedding(types, dim, "types") if types else None
         self.position = position
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=epsilon, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def _embedding(self, rows, dim, name):

@@ -9,6 +9,7 @@ from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
+from tfattn.mechanisms.projection import Projection
 
 Tensor = Any
 
@@ -48,27 +49,21 @@ class MultiHeadAttention(keras.layers.Layer):
         self.attention = Attention(
             mask=mask, dropout=dropout, dtype=self.dtype_policy, name="attention"
         )
-        self.query = self._projection("btd,dhe->bthe", (None, heads, dim // heads), "he", "query")
-        self.key = self._projection("bsd,dhe->bshe", (None, heads, dim // heads), "he", "key")
-        self.value = self._projection("bsd,dhe->bshe", (None, heads, dim // heads), "he", "value")
-        self.output_projection = self._projection("bthe,hed->btd", (None, dim), "d", "output")
+        split = (heads, dim // heads)
+        self.query = self._projection((dim,), split, "query")
+        self.key = self._projection((dim,), split, "key")
+        self.value = self._projection((dim,), split, "value")
+        self.output_projection = self._projection(split, (dim,), "output")
 
-    def _projection(self, equation, output_shape, bias_axes, name):
-        return keras.layers.EinsumDense(
-            equation,
-            output_shape,
-            bias_axes=bias_axes,
-            # Each kernel draws its own numbers: one initializer object would repeat them.
-            kernel_initializer=self.initializer.clone(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def _projection(self, source, target, name):
+        # Each kernel draws its own numbers: one initializer object would repeat them.
+        start = self.initializer.clone()
+        return Projection(source, target, start, dtype=self.dtype_policy, name=name)
 
     def build(self, *shapes):
         """Create the four projections, and the position's weights where it has some."""
-        for layer in (self.query, self.key, self.value):
-            layer.build((None, None, self.dim))
-        self.output_projection.build((None, None, self.heads, self.dim // self.heads))
+        for layer in (self.query, self.key, self.value, self.output_projection):
+            layer.build()
         self.attention.build()
         if self.position is not None and not self.position.built:  # it may be shared by all blocks
             self.position.build()

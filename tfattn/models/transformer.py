@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfattn.blocks.heads import mean_pool
+from tfattn.blocks.norm import LayerNorm
 from tfattn.errors import InputError
 from tfattn.mechanisms import nested
 from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
@@ -38,9 +39,7 @@ class Stack(keras.layers.Layer):
         self.blocks, self.dim, self.epsilon = blocks, dim, epsilon
         self.norm = None
         if final_norm:
-            self.norm = keras.layers.LayerNormalization(
-                epsilon=epsilon, dtype=self.dtype_policy, name="norm"
-            )
+            self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, *shapes):
         """Create every block."""

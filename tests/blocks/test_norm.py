@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from tfattn.blocks.norm import LayerNorm
+
+
+def reference(x, gamma, beta, epsilon):
+    x = x.astype("float64")
+    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
+
+
+def layer_and_weights(rng, **options):
+    layer = LayerNorm(**options)
+    layer.build((None, None, 6))
+    gamma, beta = (rng.normal(size=6).astype("float32") for _ in range(2))
+    layer.set_weights([gamma, beta])
+    return layer, gamma, beta
+
+
+@pytest.mark.parametrize("epsilon", [1e-12, 0.5])
+def test_it_norms_its_input_or_a_sum(rng, close, epsilon):
+    layer, gamma, beta = layer_and_weights(rng, epsilon=epsilon)
+    x, y = rng.normal(size=(2, 2, 5, 6)).astype("float32")
+    close(layer(x), reference(x, gamma, beta, epsilon))
+    close(layer(x, y), reference(x + y, gamma, beta, epsilon))
+
+
+def test_in_half_precision_it_adds_and_averages_in_float32(rng, array):
+    layer, gamma, beta = layer_and_weights(rng, dtype="mixed_bfloat16")
+    x, y = (
+        ops.cast(100.0 + rng.normal(size=(2, 5, 6)).astype("float32"), "bfloat16") for _ in "xy"
+    )
+    found = layer(x, y)
+    assert found.dtype == "bfloat16"
+    exact = array(ops.cast(x, "float32")) + array(ops.cast(y, "float32"))
+    # Beside the result's own rounding to 8 bits nothing is lost, though 200 + 1 has none to spare.
+    np.testing.assert_allclose(
+        array(ops.cast(found, "float32")),
+        reference(exact, gamma, beta, 1e-12),
+        rtol=2**-7,
+        atol=0.02,
+    )

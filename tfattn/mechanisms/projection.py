@@ -1,0 +1,59 @@
+"""The linear map into heads and out of them (D2L section 11.5.2)."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Projection(keras.layers.Layer):
+    """`x W + b`, from the last axes of `x` to others, such as (b, t, d) to (b, t, h, e).
+
+    One matrix product of all rows whatever the axes, so that the gradient of W is one as well; a
+    product that broadcasts W would make one for each text and sum them.
+
+    Args:
+        source: sizes of the axes that are mapped, such as (d,).
+        target: sizes of the axes that they become, such as (h, e).
+        initializer: of W, whose shape is (*source, *target).
+    """
+
+    def __init__(
+        self,
+        source: tuple[int, ...],
+        target: tuple[int, ...],
+        initializer: Any = "glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.source, self.target = tuple(source), tuple(target)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, *shapes):
+        """Create W and b."""
+        shape = (*self.source, *self.target)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
+        self.bias = self.add_weight(name="bias", shape=self.target, initializer="zeros")
+        self.built = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """Map (..., *source) to (..., *target)."""
+        leading = ops.shape(x)[: -len(self.source)]
+        columns, units = math.prod(self.source), math.prod(self.target)
+        rows = ops.reshape(x, (-1, columns))
+        y = ops.matmul(rows, ops.reshape(self.kernel, (columns, units)))
+        y = ops.add(y, ops.reshape(self.bias, (units,)))
+        return ops.reshape(y, (*leading, *self.target))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {
+            **super().get_config(),
+            "source": self.source,
+            "target": self.target,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
