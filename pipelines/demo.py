@@ -33,15 +33,16 @@ from pipelines.train import train
 from tfattn.families import preset
 from tfattn.mechanisms.masks import Everything, Window
 
-STEPS = 3600  # of pretraining: 7.4 M tokens, five minutes at 24,000 a second
+STEPS = 3000  # of pretraining: 6.1 M tokens, some four minutes at 24,000 a second
 LENGTH = 64
 RATES = (3e-4, 1e-3)  # searched with the first seed, alike for both models
 KINDS = {"pretrained": False, "from scratch": True}  # and whether weights are new
 SENTENCES = (
-    "Returns the number of [MASK] in the list.",
-    "If the file does not [MASK], an error is raised.",
-    "The default value is [MASK].",
-    "This method must be called [MASK] the model is built.",
+    "Return True [MASK] the two objects are equal.",
+    "For more [MASK], see the documentation.",
+    "The data [MASK] of the input tensor.",
+    "The shape [MASK] the input array.",
+    "Returns the [MASK] of elements in the list.",
 )
 
 
