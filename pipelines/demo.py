@@ -183,7 +183,7 @@ def _call(saved_model, task):
 
 def _summary(result, out):
     before, after = result["masked_lm"]["before"], result["masked_lm"]["after"]
-    table = Table(title="\nwhat pretraining is worth", title_justify="left", show_lines=False)
+    table = Table(title="\nmasked words of unseen modules", title_justify="left")
     table.add_column("")
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
@@ -193,13 +193,15 @@ def _summary(result, out):
     ):
         table.add_row(label, f"{before[name]:.3f}", f"{after[name]:.3f}")
     console.print(table)
-    table = Table(title="test accuracy, sentence or shuffled", title_justify="left")
+    table = Table(title="\nwhat pretraining is worth: sentence or shuffled", title_justify="left")
     table.add_column("model")
-    table.add_column("mean", justify="right")
+    table.add_column("test accuracy", justify="right")
     table.add_column("spread over seeds", justify="right")
     for name, values in result["accuracy"].items():
         spread = f"± {stdev(values):.3f}  ({len(values)} seeds)" if len(values) > 1 else ""
         table.add_row(name, f"{mean(values):.3f}", spread)
     console.print(table)
+    minutes, seconds = divmod(round(result["seconds"]), 60)
+    say(f"\ntime         {minutes}:{seconds:02d}")
     say(f"run          {out}\nSavedModel   {result['saved_model']}")
     say(f"TensorBoard  .venv/bin/tensorboard --logdir {out}")

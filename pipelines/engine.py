@@ -13,6 +13,7 @@ How a step is compiled (`train.compile`):
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -80,12 +81,14 @@ class Engine:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.mode = choose_compile(train.compile)
         whole = self.mode == "xla"
-        self._gradients = tf.function(self._local_gradients, jit_compile=whole)
+        # Without AutoGraph: nothing here needs it, and TensorFlow 2.21 has none on Python 3.13.
+        function = functools.partial(tf.function, autograph=False)
+        self._gradients = function(self._local_gradients, jit_compile=whole)
         alone = self.strategy.num_replicas_in_sync == 1
         compiled = alone and self.mode in ("xla", "fused")
-        self._apply = tf.function(self._update, jit_compile=True) if compiled else self._update
-        self._train_step = tf.function(self._distributed_step, reduce_retracing=True)
-        self._evaluate_step = tf.function(
+        self._apply = function(self._update, jit_compile=True) if compiled else self._update
+        self._train_step = function(self._distributed_step, reduce_retracing=True)
+        self._evaluate_step = function(
             self._local_evaluation, jit_compile=whole, reduce_retracing=True
         )
         self.names = [*objective.terms, *MEASURES]

@@ -71,7 +71,7 @@ class Served(tf.Module):
         self.model, self.features = model, features
         names = ["text", "text_pair"] if features.pairs else ["text"]
         strings = [tf.TensorSpec((None,), tf.string, name=name) for name in names]
-        self.serve = tf.function(self._answer(objective), input_signature=strings)
+        self.serve = tf.function(self._answer(objective), input_signature=strings, autograph=False)
 
     def _answer(self, objective):
         if isinstance(objective, recipes.Classification):

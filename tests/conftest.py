@@ -77,6 +77,6 @@ def compiled():
             return jax.jit(fn)
         import tensorflow as tf
 
-        return tf.function(fn, jit_compile=jit)
+        return tf.function(fn, jit_compile=jit, autograph=False)
 
     return compile

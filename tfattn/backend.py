@@ -49,9 +49,9 @@ def island(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
-    forward = tf.function(fn, jit_compile=True)
+    forward = tf.function(fn, jit_compile=True, autograph=False)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def backward(args, upstream):
         floats = [a for a in args if a is not None and a.dtype.is_floating]
         with tf.GradientTape() as tape:

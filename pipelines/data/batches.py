@@ -86,8 +86,7 @@ class Batches:
     def stream(self, first: int, last: int) -> tf.data.Dataset:
         """Return the batches of the steps from `first` to before `last`."""
         steps = tf.data.Dataset.range(first, last)
-        batches = steps.map(self.at, num_parallel_calls=2, deterministic=True)
-        return batches.prefetch(4)
+        return self._map(steps, self.at)
 
     def in_order(self, limit: int | None = None) -> tf.data.Dataset:
         """Return every row once, for evaluation, as at most `limit` batches.
@@ -96,7 +95,13 @@ class Batches:
         """
         count = -(-len(self.rows) // self.size)
         numbers = tf.data.Dataset.range(min(count, limit) if limit else count)
-        return numbers.map(self._ordered, num_parallel_calls=2, deterministic=True).prefetch(4)
+        return self._map(numbers, self._ordered)
+
+    @staticmethod
+    def _map(steps, batch):
+        # Without AutoGraph: nothing here needs it, and TensorFlow 2.21 has none on Python 3.13.
+        batch = tf.autograph.experimental.do_not_convert(batch)
+        return steps.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
 
     def _ordered(self, step):
         number = step * self.size + tf.range(self.size, dtype=tf.int64)

@@ -28,7 +28,7 @@ class Numbers:
 
 
 def transform(rows, epoch, row):
-    weights = {"rows": tf.ones_like(rows["number"], tf.float32), "wide": tf.ones((len(row), 3))}
+    weights = {"rows": tf.ones_like(rows["number"], tf.float32), "wide": tf.ones((tf.size(row), 3))}
     noise = uniform(5, 0, epoch, row, 4)
     return {"features": {**rows, "epoch": epoch, "noise": noise}, "weights": weights}
 

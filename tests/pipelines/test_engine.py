@@ -1,6 +1,7 @@
 """One step is one step: accumulated, compiled in any way, on any number of devices."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -220,6 +221,7 @@ def on_two_devices(folder, out):
         refused = str(error)
     with open(out, "w") as file:
         json.dump([strategy.num_replicas_in_sync, refused, numbers, after, averages], file)
+    assert not any("__autograph_generated" in module for module in sys.modules)
 
 
 def test_two_devices_take_the_steps_of_one(work, plainly, nursery, store, vocabulary, tmp_path):
