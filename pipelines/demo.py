@@ -60,7 +60,7 @@ def demo(out: Path, steps: int | None = None, seeds: int = 3) -> dict[str, Any]:
     done = open_finished(str(pretrained))
     for sentence in SENTENCES:
         guesses = [f"{word} {share:.0%}" for word, share in fill(done, sentence)[0]]
-        say(f"   {sentence}  [dim]{', '.join(guesses)}[/dim]")
+        say(f"   {sentence}  [dim]{'  ·  '.join(guesses)}[/dim]")
 
     say("\n[bold]3. Fine-tuning[/bold]: is this sentence as it was written?")
     rows = {

@@ -136,7 +136,7 @@ def open_run(out: str | Path, recipe: Recipe) -> Run:
                 f"Received a run in which {'; '.join(found[:SHOWN])}{more}."
             )
         if run.result is not None:
-            say(f"{escape(str(run.folder))} is done; for another run, give another --out")
+            say(f"{escape(str(run.folder))} is done already")
         return run
     run = Run(run.folder, claim(run.folder, f".{run.recipe_file.name}.tmp"))
     write_atomically(run.recipe_file, json.dumps(recipe.to_json(), indent=2) + "\n")
