@@ -6,10 +6,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help pretrain test test-jax test-parity lint types floors check tensorboard bench clean
+.PHONY: help install pretrain test test-jax test-parity lint types floors check tensorboard bench clean
 
 help:            ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+
+install: .venv/runtime   ## make .venv with the pinned packages
 
 pretrain: .venv/runtime   ## pretrain, fine-tune, evaluate and export a small BERT, with no input
 	$(BIN)/python -m pipelines demo

@@ -47,9 +47,9 @@ def documents(data: recipes.TextData, split: str) -> Iterator[str]:
         raise InputError(f"data.{flag}: expected text. Received: none in {', '.join(files)}.")
     if not found:
         raise InputError(
-            "data.validation: expected files, or a data.validation_share that leaves documents for "
-            f"both splits. Received: no files, and a share of {data.validation_share} of {read} "
-            f"documents in {', '.join(files)}."
+            "data.validation: expected files, or a --data.validation-share that leaves documents "
+            f"for both splits. Received: no files, and a share of {data.validation_share} of "
+            f"{read} documents in {', '.join(files)}, parted by --data.separator {data.separator}."
         )
 
 
