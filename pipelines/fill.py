@@ -16,8 +16,12 @@ def fill(done: Finished, text: str, top: int = 3) -> list[list[tuple[str, float]
     Raises:
         InputError: no [MASK], more tokens than the model has positions, or a model of another task.
     """
-    if "tokens" not in {head.name for head in done.model.heads}:
-        raise InputError(f"{done.run.folder}: expected a masked language model. Received another.")
+    heads = [head.name for head in done.model.heads]
+    if "tokens" not in heads:
+        raise InputError(
+            f"{done.run.folder}: expected a masked language model, with the head 'tokens'. "
+            f"Received one with {', '.join(map(repr, heads)) or 'none'}."
+        )
     ids = masked_ids(done.tokenizer, text)
     places = np.flatnonzero(ids == done.tokenizer.mask_id)
     if not len(places):

@@ -191,7 +191,7 @@ def claim(folder: Path, leftover: str) -> tuple[Path, ...]:
         problem = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{folder}: expected a folder that can be written. {problem}.") from None
     if held:
-        shown = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        shown = ", ".join(map(repr, held[:3])) + (", ..." if len(held) > 3 else "")
         raise InputError(f"{folder}: expected an empty folder. Received one that holds {shown}.")
     return tuple(absent)
 

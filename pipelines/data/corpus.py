@@ -35,7 +35,7 @@ def read_documents(
     named = [entry for entry in dict.fromkeys(entries) if entry.startswith(TFDS)]
     paths = expand([entry for entry in entries if not entry.startswith(TFDS)])
     if not paths and not named:
-        raise InputError("files: expected at least one. Received: none.")
+        raise InputError("files: expected at least one file. Received: none.")
     if separator not in ("blank-line", "line", "file"):
         choices = ("blank-line", "line", "file")
         raise InputError(f"separator: {unknown('value', separator, choices)}")

@@ -37,7 +37,9 @@ def expand(files: Sequence[str]) -> list[Path]:
         regular = [match for match in matches if not match.is_dir()]
         if not regular:
             kind = "a folder; name its files, as in {}/**/*.txt" if path.is_dir() else "none for {}"
-            raise InputError(f"files: expected at least one. Received: {kind.format(pattern)}.")
+            raise InputError(
+                f"files: expected at least one file. Received: {kind.format(pattern)}."
+            )
         for match in sorted(regular):
             found.setdefault(Path(os.path.realpath(match)), match)
     return sorted(found.values())

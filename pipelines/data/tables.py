@@ -62,7 +62,7 @@ def read_table(
         if column is None:
             raise InputError(f"{path}: expected rows. Received: none.")
     if not paths:
-        raise InputError("files: expected at least one. Received: none.")
+        raise InputError("files: expected at least one file. Received: none.")
     source = ", ".join(map(str, paths))
     return Table(texts, None if text_pair is None else pairs, labels, source, places)
 

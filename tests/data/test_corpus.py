@@ -55,7 +55,7 @@ def test_a_pattern_that_matches_no_file_is_an_input_error_at_once(tmp_path, patt
 
 
 def test_no_files_are_an_input_error_at_once():
-    with pytest.raises(InputError, match="at least one. Received: none"):
+    with pytest.raises(InputError, match="at least one file. Received: none"):
         read_documents([])
 
 

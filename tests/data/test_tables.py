@@ -100,7 +100,7 @@ def test_a_table_that_cannot_be_used_is_an_input_error(tmp_path, name, content, 
 def test_a_missing_file_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"none for .*nowhere.tsv"):
         read_table([f"{tmp_path}/nowhere.tsv"])
-    with pytest.raises(InputError, match="at least one. Received: none"):
+    with pytest.raises(InputError, match="at least one file. Received: none"):
         read_table([])
 
 

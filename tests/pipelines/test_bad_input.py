@@ -304,7 +304,7 @@ def test_an_output_folder_has_to_be_empty_and_writable(command, tmp_path, finish
         "export": ("export", finished.classifier),
     }[command]
     for out, message in {
-        "full": r"full: expected an empty folder\. Received one that holds mine\.txt",
+        "full": r"full: expected an empty folder\. Received one that holds 'mine\.txt'",
         "file": r"file: expected a folder that can be written\. File exists",
         "file/out": r"file/out: expected a folder that can be written\. Not a directory",
         "o" * 300: r"o: expected a folder that can be written\. File name too long",
@@ -569,7 +569,7 @@ def test_a_refusal_is_quiet_in_a_process_of_its_own(tmp_path):
         cwd=ROOT, capture_output=True, timeout=120, env={**os.environ, "COLUMNS": "80"},
     )  # fmt: skip
     assert (run.returncode, run.stdout) == (2, b"")
-    assert run.stderr.startswith(b"error: data.files: expected at least one.")
+    assert run.stderr.startswith(b"error: data.files: expected at least one file.")
     assert run.stderr.count(b"\n") == 1 and b"caf" in run.stderr
     assert list(tmp_path.iterdir()) == []
 
