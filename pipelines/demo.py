@@ -139,7 +139,7 @@ def _search(out, kind, fresh, init, task, seeds):
         return numbers["after"]["accuracy"], folder
 
     first = {rate: tune(rate, 0) for rate in RATES}
-    rate = max(first, key=lambda r: first[r])
+    rate = max(first, key=lambda r: first[r][0])
     chosen = [first[rate], *(tune(rate, seed) for seed in range(1, seeds))]
     tests = [evaluate(str(f), (str(task / "test.tsv"),))["accuracy"] for _, f in chosen]
     listed = ", ".join(f"{value:.3f}" for value in tests)

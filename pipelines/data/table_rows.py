@@ -7,8 +7,6 @@ import numpy as np
 from pipelines.data.tokenizers import WordPiece
 from tfattn.errors import InputError
 
-MULTIPLE = 8  # of which a row's width is one, for the vector units
-
 
 class TableRows:
     """Rows of one width over texts that are tokenized once and kept in memory.
@@ -48,8 +46,7 @@ class TableRows:
         keep_b = np.minimum(b, np.maximum(room // 2, room - a))
         keep_a = np.minimum(a, room - keep_b)
         self.cut = int(np.sum((keep_a < a) | (keep_b < b)))
-        longest = int((keep_a + keep_b).max(initial=0)) + length - room
-        self.width = min(length, -(-longest // MULTIPLE) * MULTIPLE)
+        self.width = int((keep_a + keep_b).max(initial=0)) + length - room
         self._first, self._second, self._keep = first, second, (keep_a, keep_b)
 
     def __len__(self) -> int:

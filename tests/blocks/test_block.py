@@ -1,6 +1,8 @@
 import keras
 import numpy as np
 import pytest
+from test_norm import reference as norm
+from test_norm import weighted
 
 from tfattn.blocks.block import Residual, TransformerBlock
 from tfattn.blocks.feedforward import FeedForward
@@ -8,17 +10,8 @@ from tfattn.mechanisms.masks import Causal
 from tfattn.mechanisms.multihead import MultiHeadAttention
 
 
-def norm(x, gamma, beta, epsilon):
-    mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
-
-
 def residual_and_weights(rng, **options):
-    layer = Residual(**options)
-    layer.build((None, None, 6))
-    gamma, beta = (rng.normal(size=6).astype("float32") for _ in range(2))
-    layer.set_weights([gamma, beta])
-    return layer, gamma, beta
+    return weighted(Residual(**options), rng)
 
 
 def block(norm="post", dropout=0.0, mask=None):

@@ -11,8 +11,8 @@ def reference(x, gamma, beta, epsilon):
     return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
 
 
-def layer_and_weights(rng, **options):
-    layer = LayerNorm(**options)
+def weighted(layer, rng):
+    """Return a layer whose weights are gamma and beta, built with random ones, and those."""
     layer.build((None, None, 6))
     gamma, beta = (rng.normal(size=6).astype("float32") for _ in range(2))
     layer.set_weights([gamma, beta])
@@ -21,14 +21,14 @@ def layer_and_weights(rng, **options):
 
 @pytest.mark.parametrize("epsilon", [1e-12, 0.5])
 def test_it_norms_its_input_or_a_sum(rng, close, epsilon):
-    layer, gamma, beta = layer_and_weights(rng, epsilon=epsilon)
+    layer, gamma, beta = weighted(LayerNorm(epsilon), rng)
     x, y = rng.normal(size=(2, 2, 5, 6)).astype("float32")
     close(layer(x), reference(x, gamma, beta, epsilon))
     close(layer(x, y), reference(x + y, gamma, beta, epsilon))
 
 
 def test_in_half_precision_it_adds_and_averages_in_float32(rng, array):
-    layer, gamma, beta = layer_and_weights(rng, dtype="mixed_bfloat16")
+    layer, gamma, beta = weighted(LayerNorm(dtype="mixed_bfloat16"), rng)
     x, y = (
         ops.cast(100.0 + rng.normal(size=(2, 5, 6)).astype("float32"), "bfloat16") for _ in "xy"
     )

@@ -91,7 +91,7 @@ def test_rows_come_in_any_order_with_their_labels(tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("count", "length", "width"), [(3, 64, 8), (6, 64, 8), (7, 64, 16), (30, 64, 32), (30, 20, 20)]
+    ("count", "length", "width"), [(1, 64, 3), (6, 64, 8), (30, 64, 32), (18, 20, 20), (30, 20, 20)]
 )
 def test_rows_are_no_wider_than_the_longest_needs(tokenizer, count, length, width):
     known = next(token for token in tokenizer.vocabulary if token.isalpha() and len(token) > 1)
