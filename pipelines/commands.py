@@ -210,7 +210,7 @@ class Demo:
     """
 
     out: str = "runs/demo"  # where everything goes; the same command again resumes
-    steps: int | None = None  # of pretraining; none: what five minutes on two cores allow
+    steps: int | None = None  # of pretraining; none: 3000, some four minutes on two cores
     seeds: int = 3  # fine-tunings of each kind
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def test_a_block_returns_its_attention_weights(rng, close):
     x = rng.normal(size=(2, 5, 6)).astype("float32")
     out, weights = layer(x, return_weights=True)
     close(out, layer(x))
+    close(weights, layer.sublayers["self"](x, return_weights=True)[1])
     close(weights[0, 1], np.tril(keras.ops.convert_to_numpy(weights[0, 1])))
 
 
