@@ -1,17 +1,14 @@
 """`python -m pipelines COMMAND`: pretrain, finetune, evaluate, export, fill, presets, demo."""
 
 import errno
-import faulthandler
-import os
 import re
 import sys
-import tempfile
 import warnings
 
 import tyro
 
 from pipelines import flags
-from pipelines.commands import COMMANDS, Presets, as_json, defaults
+from pipelines.commands import COMMANDS, as_json, defaults
 from pipelines.runs import Interrupted
 from tfattn.errors import InputError
 from tfattn.spec import unknown
@@ -26,8 +23,6 @@ def main(words: list[str]) -> int:
     """Run one command; return its exit code."""
     try:
         command, base = _command(words)
-        if not isinstance(command, Presets):
-            _quiet_import()
         result = command.run(base)
     except KeyboardInterrupt:
         return STOPPED
@@ -71,41 +66,6 @@ def _sentence(error):
             f"with a larger --train.accumulate. Received: {tensor[0] if tensor else error}."
         )
     return None
-
-
-def _quiet_import() -> None:
-    """Import TensorFlow with the error stream aside: its notes on itself say nothing to a user.
-
-    Some heed no setting. Where the import fails they are shown after all.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        raise InputError(
-            "KERAS_BACKEND: expected tensorflow, on which the pipelines run. "
-            f"Received: {os.environ['KERAS_BACKEND']}."
-        )
-    if "tensorflow" in sys.modules:
-        return
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        faulthandler.enable(screen)  # a crash would take the notes with it
-        try:
-            import tensorflow as tf
-
-            tf.config.list_logical_devices()  # the first use of devices writes too
-        except Exception as error:
-            notes.seek(0)
-            os.write(screen, notes.read())
-            raise InputError(
-                "tensorflow: expected the packages of requirements.txt to be installed. "
-                f"Received: {type(error).__name__}: {error}."
-            ) from error
-        finally:
-            faulthandler.disable()
-            os.dup2(screen, 2)
-            os.close(screen)
 
 
 if __name__ == "__main__":

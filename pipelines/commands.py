@@ -12,7 +12,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipelines import flags, recipes
+from pipelines.data.records import TFDS, data_flag, expand
+from pipelines.quiet import import_tensorflow
 from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
+from pipelines.runs import find_run
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.spec import unknown
@@ -66,9 +69,12 @@ class Pretrain:
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
+        recipe = self.recipe(base)
+        _check_files("files", self.data.files)
+        _check_files("validation", self.data.validation)
+        import_tensorflow()
         from pipelines.train import train
 
-        recipe = self.recipe(base)
         out = f"runs/{self.preset or 'pretrained'}" if self.out is None else self.out
         return {"run": out, **train(recipe, out)}
 
@@ -84,7 +90,7 @@ class Finetune:
     # What to learn: the class of a text, or a number for it.
     task: tyro.conf.Positional[Literal["classify", "regress"]] = "classify"
     out: Folder = None  # run directory; the same command again resumes; none: runs/TASK
-    init: Folder = None  # a run, a saved model or a published checkpoint to start from
+    init: Folder = None  # required: a run, a saved model or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from --init: does pretraining pay?
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
     data: TableData = TableData()
@@ -95,8 +101,6 @@ class Finetune:
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
-        from pipelines.train import train
-
         if self.init is None:
             raise InputError("init: expected a run or a folder with a model. Received none.")
         objectives = {"classify": self.classify, "regress": self.regress}
@@ -105,6 +109,13 @@ class Finetune:
             if other != recipes.TASKS[name]:
                 raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
         recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
+        for flag, files in (("train", self.data.train), ("validation", self.data.validation)):
+            if not files:
+                raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
+            _check_files(flag, files)
+        import_tensorflow()
+        from pipelines.train import train
+
         out = f"runs/{self.task}" if self.out is None else self.out
         return {"run": out, **train(recipe, out)}
 
@@ -129,10 +140,13 @@ class Evaluate:
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Evaluate, and return what to print."""
-        from pipelines.evaluate import evaluate, print_table
-
         if self.batch < 1:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
+        find_run(self.run_, finished=True)
+        _check_files("files", self.data.files)
+        import_tensorflow()
+        from pipelines.evaluate import evaluate, print_table
+
         numbers = evaluate(self.run_, self.data.files, self.batch)
         print_table(self.run_, numbers)
         return numbers
@@ -148,11 +162,13 @@ class Export:
     """
 
     run_: RunFolder  # directory of a finished run
-    # An empty folder; the model goes into its subfolder 1, as servers expect.
+    # Where its subfolder 1, or the next version, is written: what model servers read.
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Export, and return what to print."""
+        find_run(self.run_, finished=True)
+        import_tensorflow()
         from pipelines.export import export
 
         return export(self.run_, self.out)
@@ -171,12 +187,14 @@ class Fill:
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Fill in, and return what to print."""
-        from pipelines.evaluate import open_finished
-        from pipelines.fill import fill
-
         for name, value in (("text", len(self.text)), ("top", self.top)):
             if value < 1:
                 raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.evaluate import open_finished
+        from pipelines.fill import fill
+
         done = open_finished(self.run_)
         return {text: fill(done, text, self.top) for text in self.text}
 
@@ -215,9 +233,16 @@ class Demo:
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Run the whole way, and return what to print."""
+        import_tensorflow()
         from pipelines.demo import demo
 
         return demo(Path(self.out), self.steps, self.seeds)
+
+
+def _check_files(flag: str, files: tuple[str, ...]) -> None:
+    """Complain at once of files that are not there, before anything slow."""
+    with data_flag(flag):
+        expand([name for name in files if name != recipes.EMBEDDED and not name.startswith(TFDS)])
 
 
 COMMANDS = {

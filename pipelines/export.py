@@ -13,7 +13,7 @@ from pipelines.runs import claim, release, user_path
 from tfattn.blocks.heads import mean_pool
 from tfattn.models.transformer import Transformer
 
-VERSION, PARTIAL = "1", ".1.tmp"  # the folder that a model server looks for; while it is written
+PARTIAL = ".export.tmp"  # while it is written
 
 
 class Features(tf.Module):
@@ -104,28 +104,37 @@ class Served(tf.Module):
 def export(folder: str, out: str) -> dict[str, Any]:
     """Write the model of a run as a SavedModel in `out`/1, whole or not at all.
 
+    Where `out` holds versions already, it is the next one: a server takes the highest.
+
     A classifier gives `label`, `probabilities` and `classes`; a regression `value`; a pretrained
     model `embedding`, the mean of its hidden states.
 
     Raises:
-        InputError: no finished run, or an output folder that is not empty or cannot be written.
+        InputError: no finished run, or an output folder that cannot be written or holds other
+            things than versions.
     """
     done = open_finished(folder)
     target = user_path(out)
-    made = claim(target, PARTIAL)
+    made = claim(target, PARTIAL, beside=_is_version)
     try:
         module = served(done)
         signatures = {"serving_default": module.serve}
         tf.saved_model.save(module, str(target / PARTIAL), signatures=signatures)
-        os.replace(target / PARTIAL, target / VERSION)
+        last = max((int(p.name) for p in target.iterdir() if _is_version(p.name)), default=0)
+        version = target / str(last + 1)
+        os.replace(target / PARTIAL, version)
     except BaseException:
-        release(target, made)
+        release(target, made, beside=_is_version)
         raise
     inputs = [spec.name for spec in module.serve.input_signature]
     outputs = sorted(module.serve.get_concrete_function().structured_outputs)
-    size = sum(p.stat().st_size for p in (target / VERSION).rglob("*") if p.is_file())
-    about = {"saved_model": str(target / VERSION), "inputs": inputs, "outputs": outputs}
+    size = sum(p.stat().st_size for p in (version).rglob("*") if p.is_file())
+    about = {"saved_model": str(version), "inputs": inputs, "outputs": outputs}
     return {**about, "bytes": size}
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def served(done: Finished) -> Served:

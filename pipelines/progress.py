@@ -43,7 +43,7 @@ def bar(what: str, total: float | None, start: float = 0) -> Iterator[Report]:
 
 def say(text: str) -> None:
     """Print a line beside the bars."""
-    console.print(text)
+    console.print(text, soft_wrap=True)
 
 
 def _lines(what: str, total: float | None, start: float) -> Report:

@@ -111,8 +111,8 @@ class TextData(Data):
 class TableData(Data):
     """Labelled texts for fine-tuning."""
 
-    train: tuple[str, ...] = ()  # .tsv, .csv or .jsonl (.gz) with a header
-    validation: tuple[str, ...] = ()  # the same; chooses the best checkpoint
+    train: tuple[str, ...] = ()  # required: .tsv, .csv or .jsonl (.gz) with a header
+    validation: tuple[str, ...] = ()  # required: the same; chooses the best checkpoint
     text: str = "text"  # column of the text
     text_pair: str | None = None  # column of a second text
     label: str = "label"  # column of the label
@@ -232,7 +232,7 @@ def _check_length(value):
 class ModelOverrides:
     """Fields of the preset to change; none: as it has them."""
 
-    dim: int | None = None  # width of the model
+    dim: int | None = None  # width of the model; heads and hidden-dim stay those of the preset
     depth: int | None = None  # blocks
     heads: int | None = None  # attention heads a block
     hidden_dim: int | None = None  # width of the feed-forward network

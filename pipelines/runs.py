@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,8 @@ def open_run(out: str | Path, recipe: Recipe) -> Run:
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise InputError(
                 f"{run.folder}: expected an empty folder or a run of the same recipe. "
-                f"Received a run in which {'; '.join(found[:SHOWN])}{more}."
+                f"Received a run in which {'; '.join(found[:SHOWN])}{more}. "
+                f"Another --out begins anew, or with --init {run.folder} from its weights."
             )
         if run.result is not None:
             say(f"{escape(str(run.folder))} is done already")
@@ -171,10 +172,13 @@ def find_run(folder: str | Path, finished: bool = False) -> Run:
     return run
 
 
-def claim(folder: Path, leftover: str) -> tuple[Path, ...]:
+def claim(
+    folder: Path, leftover: str, beside: Callable[[str], bool] = lambda name: False
+) -> tuple[Path, ...]:
     """Create `folder`, see that it is empty and can be written; return the folders made for it.
 
-    What a killed process left half-written there is called `leftover`, and removed.
+    What a killed process left half-written there is called `leftover`, and removed. Files whose
+    names `beside` allows may be there.
 
     Raises:
         InputError: it cannot be made or written, or holds files.
@@ -184,7 +188,7 @@ def claim(folder: Path, leftover: str) -> tuple[Path, ...]:
         str(folder).encode("utf-8")  # TensorFlow writes to no other name
         folder.mkdir(parents=True, exist_ok=True)
         _remove(folder / leftover)
-        held = sorted(path.name for path in folder.iterdir())
+        held = sorted(p.name for p in folder.iterdir() if not beside(p.name))
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
@@ -196,10 +200,13 @@ def claim(folder: Path, leftover: str) -> tuple[Path, ...]:
     return tuple(absent)
 
 
-def release(folder: Path, made: tuple[Path, ...]) -> None:
-    """Undo a claim: remove what is in `folder`, and the folders that were made for it."""
+def release(
+    folder: Path, made: tuple[Path, ...], beside: Callable[[str], bool] = lambda name: False
+) -> None:
+    """Undo a claim: remove what came into `folder`, and the folders that were made for it."""
     for path in folder.iterdir():
-        _remove(path)
+        if not beside(path.name):
+            _remove(path)
     for path in made:
         with contextlib.suppress(OSError):  # somebody else put something there
             path.rmdir()
@@ -234,4 +241,6 @@ def _remove(path: Path) -> None:
 
 def _shown(value: object) -> str:
     text = type(value).__name__ if isinstance(value, Spec) else repr(value)
+    if isinstance(value, tuple):
+        text = " ".join(map(str, value)) or "none"
     return text if len(text) <= 60 else f"{text[:57]}..."

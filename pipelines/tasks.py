@@ -11,9 +11,9 @@ import tfattn
 from pipelines import objectives, recipes
 from pipelines.data.batches import Draws, Rows
 from pipelines.data.packing import PackedRows, PairRows
+from pipelines.data.records import data_flag
 from pipelines.data.sources import (
     documents,
-    flags,
     keep_vocabulary,
     labelled_rows,
     prepare_text,
@@ -105,9 +105,9 @@ def _text(run, recipe, data, config, start):
         )
     tokenizer, *stores = prepare_text(run, data, start.tokenizer if start else None)
     objective = _masked_lm(recipe, tokenizer)
-    with flags("files"):
+    with data_flag("files"):
         train, draws = _rows_of_text(stores[0], recipe, tokenizer, objective)
-    with flags("validation"):
+    with data_flag("validation"):
         validation, others = _rows_of_text(stores[1], recipe, tokenizer, objective)
     if start is None:
         config = replace(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
@@ -123,7 +123,7 @@ def text_rows(
         store = Store.open(run.data / "validation", tokenizer)
         rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
         return objective, rows, draws
-    with tempfile.TemporaryDirectory() as folder, flags("files"):
+    with tempfile.TemporaryDirectory() as folder, data_flag("files"):
         # Mapped files live on until they are closed.
         data = replace(cast(TextData, recipe.data), files=files, validation=files)
         store = write_store(Path(folder) / "store", documents(data, "validation"), tokenizer)

@@ -17,6 +17,7 @@ from pipelines.engine import Engine, choose_strategy
 from pipelines.loop import Loop, save_model
 from pipelines.objectives import Objective
 from pipelines.optimize import build_optimizer
+from pipelines.progress import say
 from pipelines.recipes import Recipe
 from pipelines.runs import discarded_on_bad_input, open_run
 from pipelines.tasks import Start, prepare, starting_point
@@ -104,6 +105,9 @@ def _finish(loop: Loop, state: State) -> dict[str, Any]:
         if loop.keeps_best:
             _, _, weights = tfattn.read(loop.run.best)
             tfattn.assign(loop.engine.model, weights, where=loop.run.best)
+            if state.best_step == 0:
+                metric, _ = loop.engine.objective.selects
+                say(f"no evaluation had a better {metric} than the first: the first weights stay")
         after = loop.measure()
         save_model(loop.run.model, loop.engine.model, loop.tokenizer)
     lines = loop.run.metrics.read_text(encoding="utf-8").splitlines()

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipelines.data.records import Encoding, expand, lines, missing, records, suffix, text_of
+from pipelines.data.records import TFDS, Encoding, expand, lines, missing, records, suffix, text_of
 from tfattn.errors import InputError
 from tfattn.spec import unknown
 
 Separator = Literal["blank-line", "line", "file"]
-TFDS = "tfds:"
 
 
 def read_documents(
@@ -65,7 +64,7 @@ def _from_text(path: Path, separator: Separator, encoding_errors: Encoding) -> I
 def _from_table(path: Path, column: str, encoding_errors: Encoding) -> Iterator[str]:
     for where, record in records(path, encoding_errors):
         if column not in record:
-            raise missing(column, record, where)
+            raise missing(column, record, where, "column")
         yield text_of(record[column], f"{where}, {column}", encoding_errors)
 
 
@@ -85,7 +84,7 @@ def _from_tfds(entry: str, column: str, encoding_errors: Encoding) -> Iterator[s
         raise InputError(f"{entry}: expected a data set that can be loaded. {error}.") from None
     for number, example in enumerate(examples):
         if column not in example:
-            raise missing(column, example, entry)
+            raise missing(column, example, entry, "column")
         where, value = f"{entry}, example {number}, {column}", example[column]
         if not isinstance(value, bytes):
             raise InputError(f"{where}: expected text. Received: {type(value).__name__}.")

@@ -3,6 +3,7 @@
 Everything is read as a stream, and every complaint names the file and the line.
 """
 
+import contextlib
 import csv
 import glob
 import gzip
@@ -20,8 +21,21 @@ from tfattn.spec import unknown
 Encoding = Literal["strict", "replace"]
 Record = dict[str, Any]
 
+TFDS = "tfds:"  # begins what is no file
 _SURROGATES = re.compile("[\ud800-\udfff]")  # half characters, which JSON can spell
 _ACCEPT = "--data.encoding-errors replace accepts it"
+
+
+@contextlib.contextmanager
+def data_flag(files: str) -> Iterator[None]:
+    """Call by the flag `data.FILES` what readers know as `files`, `documents` or `store`."""
+    try:
+        yield
+    except InputError as error:
+        name, _, rest = str(error).partition(": ")
+        if name not in ("files", "documents", "store"):
+            raise
+        raise InputError(f"data.{files}: {rest}") from None
 
 
 def expand(files: Sequence[str]) -> list[Path]:
@@ -96,9 +110,14 @@ def records(path: Path, encoding_errors: Encoding = "strict") -> Iterator[tuple[
             )
 
 
-def missing(column: str, record: Record, where: str) -> InputError:
-    """Return the complaint that there is no such column."""
-    return InputError(f"{where}: {unknown('column', column, [name[:40] for name in record])}")
+def missing(column: str, record: Record, where: str, flag: str | None = None) -> InputError:
+    """Return the complaint that there is no such column; `data.FLAG` names another."""
+    path, _, line = where.rpartition(", line ")
+    if line and suffix(Path(path)) in (".csv", ".tsv"):
+        where = f"{path}, header"  # which is the same for all rows
+    known = unknown("column", column, [name[:40] for name in record])
+    hint = "" if flag is None else f" --data.{flag} names the column."
+    return InputError(f"{where}: {known}{hint}")
 
 
 def text_of(value: Any, where: str, encoding_errors: Encoding = "strict") -> str:

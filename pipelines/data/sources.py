@@ -1,6 +1,5 @@
 """From a recipe's data to rows: documents to vocabulary and token stores, tables to labels."""
 
-import contextlib
 import hashlib
 import os
 import shutil
@@ -13,11 +12,12 @@ import numpy as np
 from pipelines import recipes
 from pipelines.data.corpus import read_documents
 from pipelines.data.embedded import write_embedded
+from pipelines.data.records import data_flag
 from pipelines.data.store import Store, write_store
 from pipelines.data.table_rows import TableRows
 from pipelines.data.tables import Table, classes_of, label_ids, label_values, read_table
 from pipelines.data.tokenizers import WordPiece, train_wordpiece
-from pipelines.progress import bar
+from pipelines.progress import bar, say
 from pipelines.runs import Run, sync_folder
 from tfattn.errors import InputError
 
@@ -37,7 +37,7 @@ def documents(data: recipes.TextData, split: str) -> Iterator[str]:
     files, flag = (data.validation, "validation") if apart else (data.files, "files")
     all_of_them = data.validation or files == (recipes.EMBEDDED,)
     read = found = 0
-    with flags(flag):
+    with data_flag(flag):
         for document in _read(data, files, split):
             read += 1
             if all_of_them or _held_out(document, data) == (split == "validation"):
@@ -51,18 +51,6 @@ def documents(data: recipes.TextData, split: str) -> Iterator[str]:
             f"for both splits. Received: no files, and a share of {data.validation_share} of "
             f"{read} documents in {', '.join(files)}, parted by --data.separator {data.separator}."
         )
-
-
-@contextlib.contextmanager
-def flags(files: str) -> Iterator[None]:
-    """Call by the flag `data.FILES` what readers know as `files`, `documents` or `store`."""
-    try:
-        yield
-    except InputError as error:
-        name, _, rest = str(error).partition(": ")
-        if name not in ("files", "documents", "store"):
-            raise
-        raise InputError(f"data.{files}: {rest}") from None
 
 
 def _held_out(document, data):
@@ -109,19 +97,23 @@ def prepare_text(
     elif tokenizer is None and data.tokenizer is not None:
         tokenizer = WordPiece.load(data.tokenizer)
     if tokenizer is None:
-        with bar("vocabulary", None) as report, flags("files"):
+        with bar("vocabulary", None) as report, data_flag("files"):
             texts = _counted(documents(data, "train"), report)
             tokenizer = train_wordpiece(texts, data.vocab_size, lowercase=data.lowercase)
+        asked = "" if tokenizer.size == data.vocab_size else f" of {data.vocab_size:,} asked for:"
+        little = asked and " no more pieces of words occur twice"
+        say(f"vocabulary: {tokenizer.size:,} tokens{asked}{little}")
     keep_vocabulary(run, tokenizer)
     for split, folder in folders.items():
         if not folder.exists():
-            with bar(f"tokenizing {split}", None) as report, flags("files"):
-                write_store(
+            with bar(f"tokenizing {split}", None) as report, data_flag("files"):
+                meta = write_store(
                     folder,
                     documents(data, split),
                     tokenizer,
                     progress=lambda n, tokens: report(n, f"documents, {tokens:,} tokens"),
-                )
+                ).meta
+            say(f"{split}: {meta.documents:,} documents, {meta.tokens:,} tokens")
     train, validation = (Store.open(folder, tokenizer) for folder in folders.values())
     return tokenizer, train, validation
 
@@ -150,7 +142,7 @@ def read_labelled(data: recipes.TableData, files: tuple[str, ...], flag: str) ->
     """Read a labelled table as the recipe says; `flag` is named where no files are given."""
     if not files:
         raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
-    with flags(flag):
+    with data_flag(flag):
         return read_table(
             files,
             text=data.text,

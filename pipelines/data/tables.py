@@ -116,14 +116,14 @@ def label_values(table: Table) -> np.ndarray:
 
 
 def _text_column(record: Record, text: str, text_pair: str | None, label: str, where: str) -> str:
-    for name in (label, text_pair):
+    for name, flag in ((label, "label"), (text_pair, "text-pair")):
         if name is not None and name not in record:
-            raise missing(name, record, where)
+            raise missing(name, record, where, flag)
     if text in record:
         return text
     others = [name for name in record if name != label]
     if len(others) != 1 or text_pair is not None:
-        raise missing(text, record, where)
+        raise missing(text, record, where, "text")
     return others[0]
 
 

@@ -135,9 +135,9 @@ def test_another_column_may_be_asked_for(tmp_path):
         (
             "a.tsv",
             "id\ttexts\n1\tone\n",
-            "a.tsv, line 2: unknown column 'text'. Did you mean 'texts'",
+            "a.tsv, header: unknown column 'text'. Did you mean 'texts'",
         ),
-        ("a.csv", "id,body\n1,one\n", "a.csv, line 2: unknown column 'text'.*one of: body, id"),
+        ("a.csv", "id,body\n1,one\n", "a.csv, header: unknown column 'text'.*one of: body, id"),
         ("a.jsonl", '{"text": "a"}\n\n{"body": "b"}', "a.jsonl, line 3: unknown column 'text'"),
         ("a.jsonl", '{"text": "a"}\n{"text": 5}', "a.jsonl, line 2, text: .*text. Received: 5"),
         ("a.jsonl", '{"text": null}', "line 1, text: expected text. Received: null"),

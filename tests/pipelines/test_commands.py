@@ -252,7 +252,7 @@ def test_the_last_line_is_strict_json():
 
 def test_another_backend_is_refused(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    assert main(["evaluate", "nothing"]) == 2
+    assert main(["demo"]) == 2
     assert "KERAS_BACKEND: expected tensorflow" in capsys.readouterr().err
 
 

@@ -224,14 +224,24 @@ def test_an_export_that_fails_leaves_nothing(finished, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_next_export_is_the_next_version(finished, tmp_path, monkeypatch):
+    (tmp_path / "9").mkdir()
+    words = ["export", str(finished.classifier), "--out", str(tmp_path)]
+    assert command(*words)["saved_model"] == str(tmp_path / "10")
+    monkeypatch.setattr(tf.saved_model, "save", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(words)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "9"]
+
+
 def test_a_killed_export_is_no_model_and_the_next_one_is(finished, nursery, tmp_path):
     out = tmp_path / "out"
     words = ["export", str(finished.classifier), "--out", str(out)]
     child = nursery.start("pipelines.__main__:main", tmp_path / "log", words)
-    assert child.wait_until(lambda: (out / ".1.tmp").exists())
+    assert child.wait_until(lambda: (out / ".export.tmp").exists())
     child.kill(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert [path.name for path in out.iterdir()] == [".1.tmp"]
+    assert [path.name for path in out.iterdir()] == [".export.tmp"]
     command(*words)
     assert [path.name for path in out.iterdir()] == ["1"]
 
