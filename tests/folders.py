@@ -6,8 +6,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import tfattn
-from tfattn.checkpoints import CONFIG, WEIGHTS
 from tfattn.models.config import TransformerConfig
+from tfattn.weights import CONFIG, WEIGHTS
 
 CONFIG_OF_MODEL = TransformerConfig(
     dim=12, depth=2, heads=3, hidden_dim=20, vocab_size=30, max_length=8

@@ -7,9 +7,9 @@ import pytest
 from folders import CONFIG_OF_MODEL, arrays, assert_same, edit_config, edit_weights, randomized
 
 import tfattn
-from tfattn.checkpoints import CONFIG, INDEX, WEIGHTS
 from tfattn.errors import InputError
 from tfattn.models.config import Classify, Pool, Tokens
+from tfattn.weights import CONFIG, INDEX, WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_folder_that_was_not_written_to_its_end_is_not_taken_for_whole(ours, m
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tfattn.checkpoints.os.replace", stop)
+    monkeypatch.setattr("tfattn.weights.os.replace", stop)
     with pytest.raises(KeyboardInterrupt):
         tfattn.save(randomized(Tokens()), ours)
     with pytest.raises(InputError, match=r"config\.json: expected .* No such file"):

@@ -12,7 +12,9 @@ import pytest
 from keras import ops
 
 import tfattn
-from tfattn.families import PRESETS
+from tfattn.families import FAMILIES, PRESETS
+from tfattn.mechanisms.masks import Causal
+from tfattn.models import cache
 from tfattn.models.config import Classify, Pool, Tokens
 
 TINY = [name for name in PRESETS if name.endswith("-tiny")]
@@ -21,30 +23,50 @@ HEADS = [
     (Pool(),),
     (Tokens(),),
     (Tokens(transform=False),),
+    (Tokens(transform=False, bias=False, tied=False),),
     (Classify(classes=3),),
     (Classify(classes=1, pool="mean"),),
+    (Classify(classes=2, pool="last"),),
     (Tokens(), Classify("next")),
     (Tokens(), Classify("a", 2), Classify("b", 5, pool="mean"), Pool()),
 ]
 
+KERNELS = """
+    self/query/kernel self/key/kernel self/value/kernel self/output/kernel
+    feedforward/expand/kernel feedforward/contract/kernel
+    self_residual/norm/gamma feedforward_residual/norm/gamma
+"""
+QKV_BIASES = "self/query/bias self/key/bias self/value/bias"
+BIASES = """
+    self/output/bias feedforward/expand/bias feedforward/contract/bias
+    self_residual/norm/beta feedforward_residual/norm/beta
+"""
 BLOCK_0 = {
-    "bert": """
-        self/query/kernel self/query/bias self/key/kernel self/key/bias self/value/kernel
-        self/value/bias self/output/kernel self/output/bias
-        feedforward/expand/kernel feedforward/expand/bias
-        feedforward/contract/kernel feedforward/contract/bias
-        self_residual/norm/gamma self_residual/norm/beta
-        feedforward_residual/norm/gamma feedforward_residual/norm/beta
-    """
+    "bert-tiny": KERNELS + QKV_BIASES + BIASES,
+    "gpt1-tiny": KERNELS + QKV_BIASES + BIASES,
+    "gpt2-tiny": KERNELS + QKV_BIASES + BIASES,
+    "nanogpt-tiny": KERNELS,
+    "gpt3-tiny": KERNELS + QKV_BIASES + BIASES,
+    "gpt-neo-tiny": KERNELS + BIASES,
+    "llama-tiny": KERNELS + "feedforward/gate/kernel",
 }
-REST = {  # with the heads Tokens() and Classify("next")
-    "bert": """
-        stem/tokens/embeddings stem/types/embeddings stem/positions/embeddings
-        stem/norm/gamma stem/norm/beta pooler/kernel pooler/bias
-        tokens/transform/kernel tokens/transform/bias tokens/norm/gamma tokens/norm/beta
-        tokens/bias next/logits/kernel next/logits/bias
-    """
+STEM = "stem/tokens/embeddings stem/positions/embeddings "
+PAIR = " pooler/kernel pooler/bias next/logits/kernel next/logits/bias "
+REST = {  # with the family's own head over the vocabulary and Classify("next")
+    "bert-tiny": STEM
+    + PAIR
+    + """
+        stem/types/embeddings stem/norm/gamma stem/norm/beta
+        tokens/transform/kernel tokens/transform/bias tokens/norm/gamma tokens/norm/beta tokens/bias
+    """,
+    "gpt1-tiny": STEM + PAIR,
+    "gpt2-tiny": STEM + PAIR + "encoder/norm/gamma encoder/norm/beta",
+    "nanogpt-tiny": STEM + PAIR + "encoder/norm/gamma",
+    "gpt3-tiny": STEM + PAIR + "encoder/norm/gamma encoder/norm/beta",
+    "gpt-neo-tiny": STEM + PAIR + "encoder/norm/gamma encoder/norm/beta",
+    "llama-tiny": "stem/tokens/embeddings encoder/norm/gamma" + PAIR,
 }
+OWN = {name: family.HEAD for family in FAMILIES.values() for name in family.PRESETS}
 
 pytestmark = pytest.mark.parametrize("name", TINY)
 
@@ -134,18 +156,18 @@ def test_compiled_is_eager(name, jit, compiled, close):
 
 
 def test_padding_changes_nothing(name, close):
-    model = randomized(small(name), Tokens(), Classify(), Classify("mean", pool="mean"), Pool())
+    pools = (Classify("mean", pool="mean"), Classify("last", pool="last"))
+    model = randomized(small(name), Tokens(), Classify(), *pools, Pool())
     tokens = ids(2, 7)
     padded = np.concatenate([tokens, np.zeros((2, 4), int)], axis=1)
-    plain, wide = model(tokens), model(padded)
-    close(wide["tokens"][:, :7], plain["tokens"])
-    for key in ("classify", "mean", "pooler"):
-        close(wide[key], plain[key])
     # Whatever stands in the padding is not read.
     garbage = np.concatenate([tokens, ids(2, 4)], axis=1)
-    hidden = model({"tokens": garbage, "segments": (padded != 0).astype(int)})
-    close(hidden["tokens"][:, :7], plain["tokens"])
-    close(hidden["mean"], plain["mean"])
+    given = {"tokens": garbage, "segments": (padded != 0).astype(int)}
+    plain = model(tokens)
+    for wide in (model(given), *((model(padded),) if PRESETS[name].pad_id == 0 else ())):
+        close(wide["tokens"][:, :7], plain["tokens"])
+        for key in ("classify", "mean", "last", "pooler"):
+            close(wide[key], plain[key])
 
 
 def packed(first, second, padding=2):
@@ -190,28 +212,63 @@ def test_every_token_sees_every_token_unless_a_mask_forbids_it(name, array):
             np.testing.assert_array_equal(moved, sees[:, changed])
 
 
-def test_types_are_read(name, array):
+def test_types_are_read_where_the_model_has_some(name, array):
     model = randomized(small(name))
     tokens = ids(1, 6)
     zero = array(model({"tokens": tokens, "types": np.zeros((1, 6), int)}))
     one = array(model({"tokens": tokens, "types": np.ones((1, 6), int)}))
     np.testing.assert_array_equal(zero, array(model(tokens)))
-    assert not np.allclose(zero, one, atol=1e-3)
+    assert np.allclose(zero, one, atol=1e-3) == (PRESETS[name].types == 0)
+
+
+def test_order_decides_who_sees_whom_and_positions_do_not(name, close):
+    """A prefix whose tokens share the order 0 sees itself whole, as in a prefix language model."""
+    causal = randomized(small(name, masks=(tfattn.Causal(),)))
+    both = tfattn.build(small(name, masks=(tfattn.Everything(),)))
+    both.set_weights(causal.get_weights())
+    tokens = ids(1, 6)
+    close(causal({"tokens": tokens, "order": np.zeros((1, 6), int)}), both(tokens))
+    order = np.array([[0, 0, 0, 3, 4, 5]])
+    close(causal({"tokens": tokens, "order": order})[:, :3], both(tokens[:, :3]))
+
+
+def test_the_cache_gives_the_full_pass(name, close, array):
+    model = randomized(small(name), OWN[name])
+    causal = all(Causal() in parts(mask) for mask in PRESETS[name].masks)
+    if not causal:
+        model = randomized(small(name, masks=(Causal(),)), OWN[name])
+    tokens, segments = ids(2, 9), np.ones((2, 9), int)
+    segments[1, :3] = 0  # a shorter text, aligned at its end
+    positions = np.maximum(np.cumsum(segments, axis=1) - 1, 0)
+    features = {"tokens": tokens, "segments": segments, "positions": positions}
+    whole = array(model(features))
+    held = cache.empty(model.config, 2, 12, "float32")
+    for columns in (slice(0, 4), slice(4, 5), slice(5, 6), slice(6, 9)):
+        found, held = model({k: v[:, columns] for k, v in features.items()}, cache=held)
+        real = segments[:, columns] != 0
+        close(array(found)[real], whole[:, columns][real])
+    assert int(held[0]) == 9
 
 
 def test_one_batch_is_learnt_by_heart_with_compile_and_fit(name):
     model = tfattn.build(small(name, dropout=0.0, attention_dropout=0.0), Tokens())
     tokens, targets = ids(8, 12), np.random.default_rng(1).integers(0, 100, size=(8, 12))
     model.compile(
-        keras.optimizers.Adam(4e-3),
+        keras.optimizers.Adam(2e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=keras.backend.backend() == "jax",  # TensorFlow takes longer to compile
     )
-    fitted = model.fit({"tokens": tokens}, targets, batch_size=8, epochs=30, verbose=0)
+    fitted = model.fit({"tokens": tokens}, targets, batch_size=8, epochs=80, verbose=0)
     losses = fitted.history["loss"]
     assert losses[0] == pytest.approx(np.log(100), rel=0.3)
     assert losses[-1] < 0.05 and fitted.history["accuracy"][-1] == 1.0
+
+
+def parts(mask):
+    """Return a mask and all masks that it is made of."""
+    below = (getattr(mask, name, None) for name in ("first", "second"))
+    return [mask, *(part for half in below if half is not None for part in parts(half))]
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16"])
@@ -234,13 +291,12 @@ def test_bfloat16_is_saved_and_loaded(name, tmp_path, array):
 
 
 def test_the_paths_of_weights_are_golden(name):
-    family = name.split("-")[0]
-    paths = list(tfattn.build(small(name), Tokens(), Classify("next")).weights_by_path())
+    paths = list(tfattn.build(small(name), OWN[name], Classify("next")).weights_by_path())
     assert len(set(paths)) == len(paths)
-    assert {p for p in paths if not p.startswith("encoder/")} == set(REST[family].split())
+    assert {p for p in paths if not p.startswith("encoder/block_")} == set(REST[name].split())
     depth = PRESETS[name].depth
-    blocks = {f"encoder/block_{i}/{p}" for i in range(depth) for p in BLOCK_0[family].split()}
-    assert {p for p in paths if p.startswith("encoder/")} == blocks
+    blocks = {f"encoder/block_{i}/{p}" for i in range(depth) for p in BLOCK_0[name].split()}
+    assert {p for p in paths if p.startswith("encoder/block_")} == blocks
 
 
 def test_the_same_seed_builds_the_same_model(name):

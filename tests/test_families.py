@@ -1,14 +1,29 @@
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import tfattn
 from tfattn.errors import InputError
-from tfattn.families import FAMILIES, PRESETS, preset
+from tfattn.families import FAMILIES, PRESETS, gpt2, preset
+from tfattn.families import llama as llama_family
 from tfattn.models.config import Classify, Pool, Tokens
 
-COUNTS = {  # exact, with the pooler
+
+def gpt(dim, depth, vocab, length, last_norm=True):
+    """Return the parameters of a GPT with biases, all written out."""
+    block = 12 * dim**2 + 13 * dim
+    return (vocab + length + 2 * last_norm) * dim + depth * block
+
+
+def llama(dim, depth, kv, hidden):
+    """Return those of a tied LLaMA with 32,000 tokens; `kv` is the width of keys together."""
+    return 32_000 * dim + dim + depth * (2 * dim**2 + 2 * dim * kv + 3 * dim * hidden + 2 * dim)
+
+
+COUNTS = {  # exact: of BERT with the pooler, of the others with their head over the vocabulary
     "bert-tiny": 4_385_920,  # KerasHub, preset metadata of bert_tiny_en_uncased
     # 11.2M in Table 1 of arXiv:1908.08962: the stem, four blocks and the pooler written out.
     "bert-mini": (30_522 + 512 + 2 + 2) * 256
@@ -20,7 +35,37 @@ COUNTS = {  # exact, with the pooler
     "bert-base-uncased": 109_482_240,  # KerasHub, bert_base_en_uncased
     "bert-base-cased": 108_310_272,  # KerasHub, bert_base_en
     "bert-large-uncased": 335_141_888,  # KerasHub, bert_large_en_uncased
+    "gpt1-tiny": gpt(128, 2, 40_478, 512, last_norm=False),
+    "gpt1-117m": 116_534_784,  # transformers, openai-gpt
+    "gpt2-tiny": gpt(128, 2, 50_257, 256),
+    "gpt2-mini": gpt(256, 4, 50_257, 256),
+    "gpt2-small": 124_439_808,  # KerasHub, gpt2_base_en, and so on
+    "gpt2-medium": 354_823_168,
+    "gpt2-large": 774_030_080,
+    "gpt2-xl": 1_557_611_200,
+    "nanogpt-tiny": 804_096,  # nanoGPT prints 0.80M: without the positions
+    "nanogpt-mini": 10_745_088,  # 10.65M
+    "gpt3-tiny": gpt(128, 2, 50_257, 256),
+    # Table 2.1 of arXiv:2005.14165 with 50,257 tokens and 2,048 positions; see families/gpt3.py.
+    "gpt3-125m": 125_226_240,
+    "gpt3-350m": 355_871_744,
+    "gpt3-760m": 760_300_032,
+    "gpt3-1.3b": 1_315_723_264,
+    "gpt3-2.7b": 2_651_553_280,
+    "gpt3-6.7b": 6_658_404_352,
+    "gpt3-13b": 12_853_386_240,
+    "gpt3-175b": 174_604_259_328,
+    "gpt-neo-tiny": gpt(128, 2, 50_257, 256) - 2 * 3 * 128,
+    "gpt-neo-125m": 125_198_592,  # transformers, EleutherAI/gpt-neo-125m, and so on
+    "gpt-neo-1.3b": 1_315_575_808,
+    "gpt-neo-2.7b": 2_651_307_520,
+    "llama-tiny": llama(128, 2, 64, 344),
+    "llama-mini": llama(256, 4, 128, 688),
+    "llama-7b": 6_738_415_616,  # transformers, and so on
+    "llama2-70b": 68_976_648_192,
+    "tinyllama-1.1b": 1_100_048_384,
 }
+PUBLISHED_LLAMAS = ("llama-7b", "llama2-70b", "tinyllama-1.1b")
 
 
 def test_a_preset_is_found_by_name():
@@ -47,7 +92,27 @@ def test_every_preset_has_a_count():
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_the_count_is_the_published_one(name):
-    assert PRESETS[name].parameter_count((Pool(),)) == COUNTS[name]
+    head = next(family.HEAD for family in FAMILIES.values() if name in family.PRESETS)
+    head = Pool() if name.startswith("bert") else head
+    head = llama_family.UNTIED if name in PUBLISHED_LLAMAS else head
+    assert PRESETS[name].parameter_count((head,)) == COUNTS[name]
+
+
+def test_the_row_of_13b_counts_what_its_printed_width_would():
+    config = replace(preset("gpt3-13b"), dim=5140, hidden_dim=4 * 5140, heads=20)
+    assert config.parameter_count((gpt2.HEAD,)) == 12_952_938_780
+
+
+@pytest.mark.parametrize("name", ["gpt3-tiny", "gpt3-175b", "gpt-neo-125m"])
+def test_gpt3_alternates_dense_and_banded_layers(name):
+    dense, banded = preset(name).masks
+    places = np.arange(2000)
+    sees = banded(places[:, None], places[None])
+    np.testing.assert_array_equal(dense(places[:, None], places), np.tri(2000, dtype=bool))
+    width = 32 if name == "gpt3-tiny" else 256
+    np.testing.assert_array_equal(
+        sees, np.tri(2000, dtype=bool) & ~np.tri(2000, k=-width, dtype=bool)
+    )
 
 
 def test_the_counts_of_bert_base_with_its_pretraining_heads():
@@ -76,16 +141,17 @@ def test_bert_has_the_published_sizes(name, depth, dim):
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_a_rename_table_has_no_name_twice(family):
-    rows = [row for row in family.RENAMES for row in row.for_layers(2)]
+    rows = [row for row in family.FORMAT.renames for row in row.for_layers(2)]
     ours = [row.ours for row in rows if row.ours is not None]
-    theirs = [row.theirs for row in rows]
+    theirs = [(row.theirs, row.part) for row in rows]
     assert len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_fields_of_a_family_are_fields_of_the_config(family):
-    for _, ours in family.FIELDS:
-        assert hasattr(family.BASE, ours)
+    kind = family.FORMAT
+    for ours in (*kind.derived, *kind.values, *(ours for _, ours in kind.fields)):
+        assert hasattr(kind.base, ours)
 
 
 def test_every_public_name_is_there():

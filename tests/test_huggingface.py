@@ -13,9 +13,9 @@ from folders import CONFIG_OF_MODEL, arrays, assert_same, edit_config, edit_weig
 from safetensors.numpy import load_file, save_file
 
 import tfattn
-from tfattn.checkpoints import CONFIG, INDEX, WEIGHTS
 from tfattn.errors import InputError
 from tfattn.models.config import Classify, Pool, Tokens
+from tfattn.weights import CONFIG, INDEX, WEIGHTS
 
 ARCHITECTURES = {
     "BertModel": (Pool(),),
@@ -190,7 +190,7 @@ def test_a_pickle_is_never_read(theirs):
             r"position_embedding_type: expected 'absolute'",
         ),
         ({"is_decoder": True}, r"config\.json: is_decoder: expected False\. Received: True"),
-        ({"hidden_act": "gelu_new"}, r"config\.json: TransformerConfig\.activation: unknown value"),
+        ({"hidden_act": "swish"}, r"config\.json: TransformerConfig\.activation: unknown value"),
         ({"num_attention_heads": 5}, r"config\.json: .*dim: expected a multiple of heads"),
         ({"hidden_size": "12"}, r"config\.json: TransformerConfig\.dim: expected int"),
         (

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfattn.blocks.norm import LayerNorm
+from tfattn.blocks.norm import NORMS, LayerNorm, RMSNorm
 
 
 def reference(x, gamma, beta, epsilon):
@@ -42,3 +42,32 @@ def test_in_half_precision_it_adds_and_averages_in_float32(rng, array):
         rtol=2**-7,
         atol=0.02,
     )
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.5])
+def test_the_root_mean_square_norm_subtracts_nothing(rng, close, epsilon):
+    layer = RMSNorm(epsilon)
+    layer.build((None, None, 6))
+    gamma = rng.normal(size=6).astype("float32")
+    layer.set_weights([gamma])
+    x, y = rng.normal(size=(2, 2, 5, 6)).astype("float32") + 3.0
+    for found, whole in ((layer(x), x), (layer(x, y), x + y)):
+        whole = whole.astype("float64")
+        expected = whole / np.sqrt((whole**2).mean(-1, keepdims=True) + epsilon) * gamma
+        close(found, expected)
+
+
+def test_without_a_bias_there_is_no_beta(rng, close):
+    layer = NORMS["layer-no-bias"](1e-5)
+    layer.build((None, None, 6))
+    gamma = rng.normal(size=6).astype("float32")
+    layer.set_weights([gamma])
+    x = rng.normal(size=(2, 5, 6)).astype("float32")
+    close(layer(x), reference(x, gamma, 0.0, 1e-5))
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_every_kind_survives_its_config(kind):
+    layer = NORMS[kind](0.25, name="norm")
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config() and again.epsilon == 0.25

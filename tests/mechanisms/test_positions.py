@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfattn.mechanisms.positions import Learned, Position, Sinusoidal
+from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal
 
 POSITIONS = np.array([[0, 1, 2, 3], [2, 0, 1, 4]])
 
@@ -45,3 +45,26 @@ def test_positions_keep_the_dtype_of_the_stream(dtype):
     learned.build()
     for position in (learned, Sinusoidal()):
         assert position.embed(x, POSITIONS).dtype == x.dtype
+
+
+def test_rotary_products_depend_on_the_distance_alone(rng, array):
+    q, k = rng.normal(size=(2, 1, 1, 3, 8)).astype("float32")
+    position = Rotary()
+
+    def product(p, r):
+        turned = (position.rotate(x, np.array([[at]])) for x, at in ((q, p), (k, r)))
+        first, second = map(array, turned)
+        return (first * second).sum(-1)
+
+    np.testing.assert_allclose(product(7, 3), product(104, 100), rtol=1e-3, atol=1e-4)
+    assert not np.allclose(product(7, 3), product(7, 4), atol=0.1)
+    np.testing.assert_allclose(product(5, 5), (q * k).sum(-1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("base", [10_000.0, 100.0])
+def test_rotary_turns_pairs_half_the_width_apart(rng, close, base):
+    x = rng.normal(size=(2, 4, 3, 6)).astype("float32")
+    z = (x[..., :3] + 1j * x[..., 3:]) * np.exp(
+        1j * POSITIONS[..., None, None] / base ** (np.arange(3) / 3)
+    )
+    close(Rotary(base).rotate(x, POSITIONS), np.concatenate([z.real, z.imag], axis=-1))

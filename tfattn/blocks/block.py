@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tfattn.blocks.norm import LayerNorm
+from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
 
 Tensor = Any
@@ -23,18 +23,26 @@ class Residual(keras.layers.Layer):
         norm: "post" or "pre".
         dropout: share of the sublayer's outputs dropped in training.
         epsilon: added to the variance.
+        norm_kind: "layer", "layer-no-bias" or "rms".
 
     Raises:
         ValueError: another `norm`.
     """
 
-    def __init__(self, norm: str = "post", dropout: float = 0.0, epsilon: float = 1e-12, **kwargs):
+    def __init__(
+        self,
+        norm: str = "post",
+        dropout: float = 0.0,
+        epsilon: float = 1e-12,
+        norm_kind: str = "layer",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if norm not in ("post", "pre"):
             raise ValueError(f"norm must be 'post' or 'pre'. Received: norm={norm!r}.")
         self.pre = norm == "pre"
-        self.epsilon = epsilon
-        self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
+        self.epsilon, self.norm_kind = epsilon, norm_kind
+        self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, shape):
@@ -55,7 +63,7 @@ class Residual(keras.layers.Layer):
         """Return what rebuilds the layer."""
         norm = "pre" if self.pre else "post"
         own = {"norm": norm, "dropout": self.dropout.rate, "epsilon": self.epsilon}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "norm_kind": self.norm_kind}
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -71,6 +79,7 @@ class TransformerBlock(keras.layers.Layer):
         norm: placement of the norms, "post" or "pre".
         dropout: after each sublayer.
         epsilon: of the norms.
+        norm_kind: of the norms: "layer", "layer-no-bias" or "rms".
     """
 
     def __init__(
@@ -80,13 +89,15 @@ class TransformerBlock(keras.layers.Layer):
         norm: str = "post",
         dropout: float = 0.0,
         epsilon: float = 1e-12,
+        norm_kind: str = "layer",
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.dim, self.norm, self.dropout, self.epsilon = dim, norm, dropout, epsilon
-        self.sublayers = sublayers
+        self.sublayers, self.norm_kind = sublayers, norm_kind
+        own = {"dtype": self.dtype_policy}
         self.residuals = {
-            name: Residual(norm, dropout, epsilon, dtype=self.dtype_policy, name=f"{name}_residual")
+            name: Residual(norm, dropout, epsilon, norm_kind, name=f"{name}_residual", **own)
             for name in sublayers
         }
 
@@ -102,12 +113,18 @@ class TransformerBlock(keras.layers.Layer):
         x: Tensor,
         *,
         positions: Tensor | None = None,
+        order: Tensor | None = None,
         segments: Tensor | None = None,
+        cache: tuple[Tensor, ...] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
-        """Map (b, t, d) to (b, t, d), with the attention weights (b, h, t, t) if asked for."""
-        weights = None
+        """Map (b, t, d) to (b, t, d); keywords are those of MultiHeadAttention.
+
+        Returned with it: the attention weights (b, h, t, t) if asked for, or the keys and values
+        that a given cache holds now.
+        """
+        more = None
         for name, sublayer in self.sublayers.items():
             residual = self.residuals[name]
             y = residual.enter(x)
@@ -115,21 +132,23 @@ class TransformerBlock(keras.layers.Layer):
                 y = sublayer(
                     y,
                     positions=positions,
+                    order=order,
                     segments=segments,
+                    cache=cache,
                     training=training,
                     return_weights=return_weights,
                 )
-                y, weights = y if return_weights else (y, None)
+                y, more = y if return_weights or cache is not None else (y, None)
             else:
                 y = sublayer(y, training=training)
             x = residual.leave(x, y, training=training)
-        return (x, weights) if return_weights else x
+        return x if more is None else (x, more)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         sublayers = {name: nested.to_config(layer) for name, layer in self.sublayers.items()}
         own = {"sublayers": sublayers, "dim": self.dim, "norm": self.norm}
-        rest = {"dropout": self.dropout, "epsilon": self.epsilon}
+        rest = {"dropout": self.dropout, "epsilon": self.epsilon, "norm_kind": self.norm_kind}
         return {**super().get_config(), **own, **rest}
 
     @classmethod

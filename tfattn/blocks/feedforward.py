@@ -1,23 +1,46 @@
 """The position-wise feed-forward network (D2L section 11.7.2; arXiv:1706.03762, section 3.3)."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfattn import backend
 
 Tensor = Any
+ACTIVATIONS = {
+    "gelu": lambda x: ops.gelu(x, approximate=False),  # x Phi(x), by erf (arXiv:1606.08415)
+    "gelu-tanh": lambda x: ops.gelu(x, approximate=True),  # its approximation in section 2
+    "relu": ops.relu,
+    "silu": ops.silu,
+}
+
+
+@functools.cache  # one function, so that all blocks share what is compiled of it
+def activation_island(name: str, gated: bool = False) -> Callable[..., Tensor]:
+    """Return `activation(x)`, or `activation(x) * gate`, as an island of compilation."""
+    activation = ACTIVATIONS[name]
+    if gated:
+        return backend.island(lambda x, gate: activation(x) * gate)
+    return backend.island(activation)
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
 class FeedForward(keras.layers.Layer):
     """`activation(x W1 + b1) W2 + b2`, the same for every position.
 
+    With a gate, `(activation(x W1 + b1) * (x W3 + b3)) W2 + b2` (arXiv:2002.05202, equation 5).
+
     Args:
         dim: width d of input and output.
         hidden_dim: width f in between.
-        activation: name of a Keras activation; "gelu" is the exact one, by erf.
-        initializer: of both kernels.
+        activation: one of ACTIVATIONS.
+        initializer: of the kernels.
+        gated: whether there is a W3.
+        bias: whether there are b1, b2, b3.
+        output_initializer: of W2; default `initializer`.
     """
 
     def __init__(
@@ -26,29 +49,42 @@ class FeedForward(keras.layers.Layer):
         hidden_dim: int,
         activation: str = "gelu",
         initializer: Any = "glorot_uniform",
+        gated: bool = False,
+        bias: bool = True,
+        output_initializer: Any = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.dim, self.hidden_dim, self.activation = dim, hidden_dim, activation
+        self.bias = bias
         self.initializer = keras.initializers.get(initializer)
-        self.activate = backend.island(keras.activations.get(activation))
-        self.expand = self._dense(hidden_dim, "expand")
-        self.contract = self._dense(dim, "contract")
+        self.output_initializer = keras.initializers.get(output_initializer or initializer)
+        self.activate = activation_island(activation, gated)
+        self.expand = self._dense(hidden_dim, self.initializer, "expand")
+        self.gate = self._dense(hidden_dim, self.initializer, "gate") if gated else None
+        self.contract = self._dense(dim, self.output_initializer, "contract")
 
-    def _dense(self, units, name):
+    def _dense(self, units, initializer, name):
         return keras.layers.Dense(
-            units, kernel_initializer=self.initializer.clone(), dtype=self.dtype_policy, name=name
+            units,
+            use_bias=self.bias,
+            kernel_initializer=initializer.clone(),
+            dtype=self.dtype_policy,
+            name=name,
         )
 
     def build(self, *shapes):
-        """Create both layers."""
+        """Create every layer."""
         self.expand.build((None, None, self.dim))
+        if self.gate is not None:
+            self.gate.build((None, None, self.dim))
         self.contract.build((None, None, self.hidden_dim))
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
         """Map (b, t, d) to (b, t, d)."""
-        return self.contract(self.activate(self.expand(x)))  # (b, t, f) in between
+        more = () if self.gate is None else (self.gate(x),)
+        return self.contract(self.activate(self.expand(x), *more))  # (b, t, f) in between
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -58,4 +94,7 @@ class FeedForward(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "activation": self.activation,
             "initializer": keras.initializers.serialize(self.initializer),
+            "gated": self.gate is not None,
+            "bias": self.bias,
+            "output_initializer": keras.initializers.serialize(self.output_initializer),
         }

@@ -5,18 +5,18 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn import backend
-from tfattn.blocks.norm import LayerNorm
+from tfattn.blocks.feedforward import activation_island
+from tfattn.blocks.norm import NORMS
 
 Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
 class TokensHead(keras.layers.Layer):
-    """`logits = f(h) E^T + b` with the stem's embedding matrix E (tied).
+    """`logits = f(h) E^T + b` with the stem's embedding matrix E (tied), or one of its own.
 
     `f` is dense + activation + norm as in BERT's masked language model (arXiv:1810.04805, section
-    3.1 and its released code), or the identity. Logits are float32.
+    3.1 and its released code), or the identity, as in GPT. Logits are float32.
 
     Args:
         vocab_size: rows v of E.
@@ -24,7 +24,10 @@ class TokensHead(keras.layers.Layer):
         transform: whether `f` is there.
         activation: of `f`.
         epsilon: of the norm of `f`.
-        initializer: of the kernel of `f`.
+        initializer: of the kernel of `f`, and of a matrix of its own.
+        norm_kind: of `f`: "layer", "layer-no-bias" or "rms".
+        use_bias: whether there is a b.
+        tied: whether E is given with each call.
     """
 
     def __init__(
@@ -35,13 +38,18 @@ class TokensHead(keras.layers.Layer):
         activation: str = "gelu",
         epsilon: float = 1e-12,
         initializer: Any = "glorot_uniform",
+        norm_kind: str = "layer",
+        use_bias: bool = True,
+        tied: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.vocab_size, self.dim = vocab_size, dim
-        self.activation, self.epsilon = activation, epsilon
+        self.activation, self.epsilon, self.norm_kind = activation, epsilon, norm_kind
+        self.use_bias, self.tied = use_bias, tied
+        self.bias = self.embeddings = None
         self.initializer = keras.initializers.get(initializer)
-        self.activate = backend.island(keras.activations.get(activation))
+        self.activate = activation_island(activation)
         self.transform = self.norm = None
         if transform:
             self.transform = keras.layers.Dense(
@@ -50,30 +58,38 @@ class TokensHead(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name="transform",
             )
-            self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
+            self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, *shapes):
-        """Create the bias and the layers of `f`."""
+        """Create the bias, the layers of `f`, and an untied matrix."""
         if self.transform is not None and self.norm is not None:
             self.transform.build((None, None, self.dim))
             self.norm.build((None, None, self.dim))
-        self.bias = self.add_weight(  # added to float32 logits under every dtype policy
-            name="bias",
-            shape=(self.vocab_size,),
-            initializer="zeros",
-            dtype="float32",
-            autocast=False,
-        )
+        if self.use_bias:
+            self.bias = self.add_weight(  # added to float32 logits under every dtype policy
+                name="bias",
+                shape=(self.vocab_size,),
+                initializer="zeros",
+                dtype="float32",
+                autocast=False,
+            )
+        if not self.tied:
+            start = self.initializer.clone()
+            shape = (self.vocab_size, self.dim)
+            self.embeddings = self.add_weight(name="embeddings", shape=shape, initializer=start)
         self.built = True
 
     def call(
-        self, hidden: Tensor, embeddings: Tensor, predict_positions: Tensor | None = None
+        self,
+        hidden: Tensor,
+        embeddings: Tensor | None = None,
+        predict_positions: Tensor | None = None,
     ) -> Tensor:
         """Return logits (b, t, v), or (b, p, v) at the columns `predict_positions` (b, p).
 
         Args:
             hidden: (b, t, d).
-            embeddings: the matrix E (v, d).
+            embeddings: the matrix E (v, d), where it is tied.
             predict_positions: (b, p) columns of `hidden`; the rest costs nothing.
         """
         if predict_positions is not None:
@@ -82,9 +98,11 @@ class TokensHead(keras.layers.Layer):
             hidden = self.norm(self.activate(self.transform(hidden)))
         # One product of all rows: the gradient of E is then one too, not a sum over the batch.
         rows = ops.reshape(hidden, (-1, self.dim))
-        logits = ops.matmul(rows, ops.transpose(ops.cast(embeddings, rows.dtype)))
+        matrix = embeddings if self.tied else self.embeddings
+        logits = ops.matmul(rows, ops.transpose(ops.cast(matrix, rows.dtype)))
         logits = ops.reshape(logits, (*ops.shape(hidden)[:2], self.vocab_size))
-        return ops.cast(logits, "float32") + self.bias
+        logits = ops.cast(logits, "float32")
+        return logits if self.bias is None else logits + self.bias
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -96,6 +114,9 @@ class TokensHead(keras.layers.Layer):
             "activation": self.activation,
             "epsilon": self.epsilon,
             "initializer": keras.initializers.serialize(self.initializer),
+            "norm_kind": self.norm_kind,
+            "use_bias": self.use_bias,
+            "tied": self.tied,
         }
 
 
@@ -152,3 +173,11 @@ def mean_pool(hidden: Tensor, segments: Tensor) -> Tensor:
     total = ops.sum(ops.cast(hidden, "float32") * there, axis=1)
     mean = total / ops.maximum(ops.sum(there, axis=1), 1.0)
     return ops.cast(mean, hidden.dtype)
+
+
+def last_pool(hidden: Tensor, segments: Tensor) -> Tensor:
+    """Return the hidden state (b, d) of the last token that is not padding."""
+    there = ops.cast(segments != 0, "int32")
+    columns = ops.arange(ops.shape(hidden)[1], dtype="int32")
+    last = ops.max(there * columns, axis=1)  # (b,); the first where all is padding
+    return ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]

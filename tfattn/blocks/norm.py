@@ -10,11 +10,24 @@ from tfattn import backend
 Tensor = Any
 
 
-def layer_norm(x: Tensor, y: Tensor | None, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
+def layer_norm(
+    x: Tensor, y: Tensor | None, gamma: Tensor, beta: Tensor | None, epsilon: float
+) -> Tensor:
     """Return the layer norm of `x + y`, or of `x` alone, over the last axis."""
-    dtype, wide = x.dtype, keras.backend.result_type(x.dtype, "float32")
-    x = ops.cast(x, wide) if y is None else ops.cast(x, wide) + ops.cast(y, wide)
-    return ops.cast(ops.layer_normalization(x, gamma, beta, axis=-1, epsilon=epsilon), dtype)
+    wide = _wide_sum(x, y)
+    return ops.cast(ops.layer_normalization(wide, gamma, beta, axis=-1, epsilon=epsilon), x.dtype)
+
+
+def rms_norm(x: Tensor, y: Tensor | None, gamma: Tensor, epsilon: float) -> Tensor:
+    """Return the root-mean-square norm of `x + y`, or of `x` alone, over the last axis."""
+    wide = _wide_sum(x, y)
+    mean = ops.mean(ops.square(wide), axis=-1, keepdims=True)
+    return ops.cast(wide * ops.rsqrt(mean + epsilon) * ops.cast(gamma, wide.dtype), x.dtype)
+
+
+def _wide_sum(x, y):
+    dtype = keras.backend.result_type(x.dtype, "float32")
+    return ops.cast(x, dtype) if y is None else ops.cast(x, dtype) + ops.cast(y, dtype)
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -26,25 +39,65 @@ class LayerNorm(keras.layers.Layer):
 
     Args:
         epsilon: added to the variance.
+        bias: whether there is a beta.
     """
 
-    def __init__(self, epsilon: float = 1e-12, **kwargs):
+    def __init__(self, epsilon: float = 1e-12, bias: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.epsilon = epsilon
+        self.epsilon, self.bias, self.beta = epsilon, bias, None
         self.layer_norm = backend.island(layer_norm)
 
     def build(self, shape, *more):
         """Create gamma and beta for inputs of `shape` (..., d)."""
-        for name, start in (("gamma", "ones"), ("beta", "zeros")):
+        for name, start in (("gamma", "ones"), ("beta", "zeros"))[: 1 + self.bias]:
             weight = self.add_weight(name=name, shape=shape[-1:], initializer=start, autocast=False)
             setattr(self, name, weight)
         self.built = True
 
     def call(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Norm `x`, or `x + y`, both (..., d)."""
-        gamma, beta = ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta)
+        gamma = ops.convert_to_tensor(self.gamma)
+        beta = ops.convert_to_tensor(self.beta) if self.bias else None
         return self.layer_norm(x, y, gamma, beta, self.epsilon)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
+        return {**super().get_config(), "epsilon": self.epsilon, "bias": self.bias}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class RMSNorm(keras.layers.Layer):
+    """`gamma x / sqrt(mean(x^2) + epsilon)` (arXiv:1910.07467, equation 4).
+
+    The mean is over the last axis, in float32 or wider; nothing is subtracted. An island as above.
+
+    Args:
+        epsilon: added to the mean square.
+    """
+
+    def __init__(self, epsilon: float = 1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+        self.rms_norm = backend.island(rms_norm)
+
+    def build(self, shape, *more):
+        """Create gamma for inputs of `shape` (..., d)."""
+        self.gamma = self.add_weight(
+            name="gamma", shape=shape[-1:], initializer="ones", autocast=False
+        )
+        self.built = True
+
+    def call(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Norm `x`, or `x + y`, both (..., d)."""
+        return self.rms_norm(x, y, ops.convert_to_tensor(self.gamma), self.epsilon)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+NORMS = {
+    "layer": LayerNorm,
+    "layer-no-bias": lambda epsilon, **kw: LayerNorm(epsilon, bias=False, **kw),
+    "rms": RMSNorm,
+}

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from tfattn.blocks.norm import LayerNorm
+from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.positions import Position
 
@@ -15,6 +15,8 @@ Tensor = Any
 class TokenStem(keras.layers.Layer):
     """`dropout(norm(E[token] + T[type] + position))` (BERT, arXiv:1810.04805, figure 2).
 
+    GPT has neither types nor a norm here (Radford et al. 2018, equation 2).
+
     Args:
         vocab_size: rows of the embedding matrix E.
         dim: width d.
@@ -23,6 +25,7 @@ class TokenStem(keras.layers.Layer):
         dropout: of the sum.
         epsilon: of the norm.
         initializer: of the matrices.
+        norm_kind: "layer", "layer-no-bias" or "rms"; None = no norm.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class TokenStem(keras.layers.Layer):
         dropout: float = 0.0,
         epsilon: float = 1e-12,
         initializer: Any = "normal",
+        norm_kind: str | None = "layer",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -41,7 +45,9 @@ class TokenStem(keras.layers.Layer):
         self.tokens = self._embedding(vocab_size, dim, "tokens")
         self.types = self._embedding(types, dim, "types") if types else None
         self.position = position
-        self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
+        self.epsilon, self.norm_kind, self.norm = epsilon, norm_kind, None
+        if norm_kind is not None:
+            self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def _embedding(self, rows, dim, name):
@@ -55,7 +61,8 @@ class TokenStem(keras.layers.Layer):
         if self.types is not None:
             self.types.build()
         self.position.build()
-        self.norm.build((None, None, self.tokens.output_dim))
+        if self.norm is not None:
+            self.norm.build((None, None, self.tokens.output_dim))
         self.built = True
 
     def call(
@@ -67,7 +74,8 @@ class TokenStem(keras.layers.Layer):
             first = self.types.embeddings[0] if types is None else self.types(types)
             x = x + keras.ops.cast(first, x.dtype)
         x = self.position.embed(x, positions)
-        return self.dropout(self.norm(x), training=training)
+        x = x if self.norm is None else self.norm(x)
+        return self.dropout(x, training=training)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -78,7 +86,8 @@ class TokenStem(keras.layers.Layer):
             "position": nested.to_config(self.position),
             "types": self.types.input_dim if self.types is not None else 0,
             "dropout": self.dropout.rate,
-            "epsilon": self.norm.epsilon,
+            "epsilon": self.epsilon,
+            "norm_kind": self.norm_kind,
             "initializer": keras.initializers.serialize(self.initializer),
         }
 

@@ -10,6 +10,7 @@ from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
+from tfattn.mechanisms.scores import ScaledDotProduct
 
 Tensor = Any
 
@@ -18,6 +19,8 @@ Tensor = Any
 class MultiHeadAttention(keras.layers.Layer):
     """`concat_h(attention(x Wq_h, m Wk_h, m Wv_h)) Wo` (arXiv:1706.03762, section 3.2.2).
 
+    With fewer heads of keys and values, groups of query heads share one (arXiv:2305.13245).
+
     Args:
         dim: width d of input and output.
         heads: number h of heads; each is d / h wide.
@@ -25,9 +28,13 @@ class MultiHeadAttention(keras.layers.Layer):
         dropout: share of the attention weights dropped in training.
         initializer: of the four kernels.
         position: rotates queries and keys and biases the scores; default neither.
+        kv_heads: heads of keys and values, a divisor of `heads`; default `heads`.
+        bias: whether queries, keys and values, and the output, have biases.
+        scale: of the dot products; default 1 / sqrt(d / h).
+        output_initializer: of the last kernel; default `initializer`.
 
     Raises:
-        ValueError: `dim` does not divide by `heads`.
+        ValueError: `dim` does not divide by `heads`, or `heads` by `kv_heads`.
     """
 
     def __init__(
@@ -38,27 +45,36 @@ class MultiHeadAttention(keras.layers.Layer):
         dropout: float = 0.0,
         initializer: Any = "glorot_uniform",
         position: Position | None = None,
+        kv_heads: int | None = None,
+        bias: tuple[bool, bool] = (True, True),
+        scale: float | None = None,
+        output_initializer: Any = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        kv_heads = heads if kv_heads is None else kv_heads
         if dim % heads:
             raise ValueError(f"dim must divide by heads. Received: dim={dim}, heads={heads}.")
-        self.dim, self.heads = dim, heads
+        if heads % kv_heads:
+            raise ValueError(
+                f"heads must divide by kv_heads. Received: heads={heads}, kv_heads={kv_heads}."
+            )
+        self.dim, self.heads, self.kv_heads, self.bias = dim, heads, kv_heads, tuple(bias)
         self.initializer = keras.initializers.get(initializer)
+        self.output_initializer = keras.initializers.get(output_initializer or initializer)
         self.position = position
-        self.attention = Attention(
-            mask=mask, dropout=dropout, dtype=self.dtype_policy, name="attention"
-        )
-        split = (heads, dim // heads)
-        self.query = self._projection((dim,), split, "query")
-        self.key = self._projection((dim,), split, "key")
-        self.value = self._projection((dim,), split, "value")
-        self.output_projection = self._projection(split, (dim,), "output")
-
-    def _projection(self, source, target, name):
+        own = {"dtype": self.dtype_policy}
+        score = ScaledDotProduct(scale, name="score", **own)
+        self.attention = Attention(score, mask, dropout, name="attention", **own)
+        split, shared = (heads, dim // heads), (kv_heads, dim // heads)
         # Each kernel draws its own numbers: one initializer object would repeat them.
-        start = self.initializer.clone()
-        return Projection(source, target, start, dtype=self.dtype_policy, name=name)
+        for name, target in (("query", split), ("key", shared), ("value", shared)):
+            start = self.initializer.clone()
+            setattr(self, name, Projection((dim,), target, start, self.bias[0], name=name, **own))
+        start = self.output_initializer.clone()
+        self.output_projection = Projection(
+            split, (dim,), start, self.bias[1], name="output", **own
+        )
 
     def build(self, *shapes):
         """Create the four projections, and the position's weights where it has some."""
@@ -75,8 +91,10 @@ class MultiHeadAttention(keras.layers.Layer):
         memory: Tensor | None = None,
         *,
         positions: Tensor | None = None,
+        order: Tensor | None = None,
         segments: Tensor | None = None,
         memory_segments: Tensor | None = None,
+        cache: tuple[Tensor, ...] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
@@ -85,37 +103,51 @@ class MultiHeadAttention(keras.layers.Layer):
         Args:
             x: (b, t, d), what asks.
             memory: (b, s, d), what is asked; default `x` (self-attention).
-            positions: (b, t); default 0, 1, 2, ...
+            positions: (b, t) places in a text; default 0, 1, 2, ...
+            order: (b, t), what the mask compares; default `positions`. Tokens of a prefix that all
+                have the order 0 see each other through a causal mask (arXiv:1910.10683, 3.2.1).
             segments: (b, t), 0 = padding.
             memory_segments: (b, s), 0 = padding.
+            cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
+                `x` begins, order and segments (b, s) with those of `x` in place, and keys and
+                values (b, s, g, e). Returned second, with those of `x` in place: keys and values.
             training: whether weights are dropped.
             return_weights: also return the attention weights (b, h, t, s).
         """
         own = memory is None
         source = x if own else memory
-        q, k, v = self.query(x), self.key(source), self.value(source)  # (b, t or s, h, e)
-        bias = None
+        q, k, v = self.query(x), self.key(source), self.value(source)  # (b, t or s, h or g, e)
+        bias, kept = None, None
         if self.position is not None and own:
             if positions is None:
                 positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
             q, k = self.position.rotate(q, positions), self.position.rotate(k, positions)
             bias = self.position.bias(positions, positions)
+        order = positions if order is None else order
+        key_order, key_segments = (order, segments) if own else (None, memory_segments)
+        if cache is not None:
+            column, key_order, key_segments, keys, values = cache
+            k = ops.slice_update(keys, (0, column, 0, 0), ops.cast(k, keys.dtype))
+            v = ops.slice_update(values, (0, column, 0, 0), ops.cast(v, values.dtype))
+            kept = (k, v)
+        if self.kv_heads < self.heads:
+            k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
         pooled = self.attention(
             q,
             k,
             v,
-            positions=positions,
+            positions=order,
             segments=segments,
-            key_positions=positions if own else None,
-            key_segments=segments if own else memory_segments,
+            key_positions=key_order,
+            key_segments=key_segments,
             bias=bias,
             training=training,
             return_weights=return_weights,
         )
         if return_weights:
-            pooled, weights = pooled
-            return self.output_projection(pooled), weights
-        return self.output_projection(pooled)
+            pooled, kept = pooled
+        y = self.output_projection(pooled)
+        return y if kept is None else (y, kept)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -127,6 +159,10 @@ class MultiHeadAttention(keras.layers.Layer):
             "dropout": self.attention.dropout.rate,
             "initializer": keras.initializers.serialize(self.initializer),
             "position": nested.to_config(self.position),
+            "kv_heads": self.kv_heads,
+            "bias": self.bias,
+            "scale": self.attention.score.scale,
+            "output_initializer": keras.initializers.serialize(self.output_initializer),
         }
 
     @classmethod

@@ -97,3 +97,35 @@ class Sinusoidal(Position):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {**super().get_config(), "base": self.base}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Rotary(Position):
+    """Turn the pair (x_j, x_(j + e/2)) of queries and keys by `p base^(-2j/e)` (arXiv:2104.09864).
+
+    A product of a query and a key then depends on the distance of their positions p alone. Pairs
+    are half the width apart, as in the released LLaMA weights; the paper pairs neighbours, which is
+    the same up to the order of the columns.
+
+    Args:
+        base: the longest wave is 2 pi `base` positions long.
+    """
+
+    def __init__(self, base: float = 10_000.0, **kwargs):
+        super().__init__(**kwargs)
+        self.base = base
+
+    def rotate(self, x, positions):
+        """Turn every pair by its angle at each position, in float32."""
+        half = x.shape[-1] // 2
+        frequency = ops.exp(ops.arange(half, dtype="float32") * (-math.log(self.base) / half))
+        angle = ops.cast(positions, "float32")[..., None, None] * frequency  # (b, t, 1, e/2)
+        sin, cos = ops.sin(angle), ops.cos(angle)
+        wide = ops.cast(x, "float32")
+        first, second = wide[..., :half], wide[..., half:]
+        turned = [first * cos - second * sin, second * cos + first * sin]
+        return ops.cast(ops.concatenate(turned, axis=-1), x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "base": self.base}

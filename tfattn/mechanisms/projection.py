@@ -20,6 +20,7 @@ class Projection(keras.layers.Layer):
         source: sizes of the axes that are mapped, such as (d,).
         target: sizes of the axes that they become, such as (h, e).
         initializer: of W, whose shape is (*source, *target).
+        use_bias: whether there is a b.
     """
 
     def __init__(
@@ -27,17 +28,20 @@ class Projection(keras.layers.Layer):
         source: tuple[int, ...],
         target: tuple[int, ...],
         initializer: Any = "glorot_uniform",
+        use_bias: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.source, self.target = tuple(source), tuple(target)
         self.initializer = keras.initializers.get(initializer)
+        self.use_bias, self.bias = use_bias, None
 
     def build(self, *shapes):
         """Create W and b."""
         shape = (*self.source, *self.target)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
-        self.bias = self.add_weight(name="bias", shape=self.target, initializer="zeros")
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=self.target, initializer="zeros")
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
@@ -46,7 +50,8 @@ class Projection(keras.layers.Layer):
         columns, units = math.prod(self.source), math.prod(self.target)
         rows = ops.reshape(x, (-1, columns))
         y = ops.matmul(rows, ops.reshape(self.kernel, (columns, units)))
-        y = ops.add(y, ops.reshape(self.bias, (units,)))
+        if self.bias is not None:
+            y = ops.add(y, ops.reshape(self.bias, (units,)))
         return ops.reshape(y, (*leading, *self.target))
 
     def get_config(self) -> dict[str, Any]:
@@ -56,4 +61,5 @@ class Projection(keras.layers.Layer):
             "source": self.source,
             "target": self.target,
             "initializer": keras.initializers.serialize(self.initializer),
+            "use_bias": self.use_bias,
         }

@@ -10,23 +10,44 @@ from tfattn.blocks.heads import ClassifyHead, TokensHead
 from tfattn.blocks.stems import TokenStem
 from tfattn.errors import InputError
 from tfattn.mechanisms.multihead import MultiHeadAttention
-from tfattn.mechanisms.positions import Learned, Sinusoidal
+from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
 from tfattn.models.transformer import Stack, Transformer
 
-POSITIONS = {
+POSITIONS = {  # what the stem adds
     "learned": lambda config, **kw: Learned(
         config.max_length, config.dim, _embedding(config), **kw
     ),
     "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
+    "rotary": lambda config, **kw: Position(**kw),
+}
+ROTATIONS = {  # what turns queries and keys
+    "rotary": lambda config, **kw: Rotary(config.rotary_base, **kw),
 }
 
 SUBLAYERS = {
     "self": lambda config, mask, **kw: MultiHeadAttention(
-        config.dim, config.heads, mask, config.attention_dropout, _kernel(config), **kw
+        config.dim,
+        config.heads,
+        mask,
+        config.attention_dropout,
+        _kernel(config),
+        _rotation(config, kw["dtype"]),
+        config.kv_heads,
+        (config.has_qkv_bias(), config.bias),
+        config.score_scale,
+        _residual_kernel(config),
+        **kw,
     ),
     "feedforward": lambda config, mask, **kw: FeedForward(
-        config.dim, config.hidden_dim, config.activation, _kernel(config), **kw
+        config.dim,
+        config.hidden_dim,
+        config.activation,
+        _kernel(config),
+        config.gated,
+        config.bias,
+        _residual_kernel(config),
+        **kw,
     ),
 }
 
@@ -38,6 +59,9 @@ HEADS = {
         config.activation,
         config.norm_epsilon,
         _kernel(config),
+        config.norm_kind,
+        head.bias,
+        head.tied,
         **kw,
     ),
     Classify: lambda config, head, **kw: ClassifyHead(
@@ -79,6 +103,7 @@ def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transfo
             config.dropout,
             config.norm_epsilon,
             _embedding(config),
+            config.norm_kind if config.stem_norm else None,
             dtype=policy,
             name="stem",
         ),
@@ -87,6 +112,7 @@ def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transfo
             config.dim,
             config.norm == "pre",
             config.norm_epsilon,
+            config.norm_kind,
             dtype=policy,
             name="encoder",
         ),
@@ -118,6 +144,7 @@ def _block(config, index, policy):
         config.norm,
         config.dropout,
         config.norm_epsilon,
+        config.norm_kind,
         dtype=policy,
         name=f"block_{index}",
     )
@@ -127,6 +154,16 @@ def _embedding(config):
     return keras.initializers.TruncatedNormal(stddev=config.embedding_std)
 
 
-def _kernel(config):
+def _kernel(config, scale=1.0):
     std = config.kernel_std if config.kernel_std is not None else config.dim**-0.5
-    return keras.initializers.TruncatedNormal(stddev=std)
+    return keras.initializers.TruncatedNormal(stddev=std * scale)
+
+
+def _residual_kernel(config):
+    """Return the start of kernels that write to the stream (Radford et al. 2019, section 2.3)."""
+    return _kernel(config, (2 * config.depth) ** -0.5 if config.scaled_residual else 1.0)
+
+
+def _rotation(config, policy):
+    kind = ROTATIONS.get(config.position)
+    return None if kind is None else kind(config, dtype=policy, name="rotary")

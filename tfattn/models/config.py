@@ -22,10 +22,12 @@ class Head(Spec):
 
 @dataclass(frozen=True)
 class Tokens(Head):
-    """Logits over the vocabulary through the tied embedding matrix (masked language modelling)."""
+    """Logits over the vocabulary: of masked tokens, or of the token that follows."""
 
     name: str = "tokens"
-    transform: bool = True  # dense + activation + norm before the embedding matrix, as BERT has
+    transform: bool = True  # dense + activation + norm before the matrix, as BERT has
+    bias: bool = True  # added to the logits
+    tied: bool = True  # the matrix is that of the embeddings
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Classify(Head):
 
     name: str = "classify"
     classes: int = 2  # 1 for regression
-    pool: Literal["pooler", "mean"] = "pooler"  # BERT's tanh layer on [CLS], or the mean
+    # What is classified: BERT's tanh layer on [CLS], the mean, or the last token (arXiv:1810.04805;
+    # Radford et al. 2018, section 3.2).
+    pool: Literal["pooler", "mean", "last"] = "pooler"
     dropout: float = 0.1  # on the pooled vector
 
     def __post_init__(self):
@@ -61,19 +65,30 @@ class TransformerConfig(Spec):
     dim: int = 128  # width d of the model
     depth: int = 2  # blocks
     heads: int = 2  # attention heads a block, each dim / heads wide
+    kv_heads: int | None = None  # heads of keys and values, shared by the others; None = heads
     hidden_dim: int = 512  # width f of the feed-forward network
     vocab_size: int = 30_522  # rows of the embedding matrix
     max_length: int = 512  # positions that have an embedding
     types: int = 2  # token types (sentence A, sentence B); 0 = none
-    pad_id: int = 0  # token taken as padding where no segments are given
-    position: Literal["learned", "sinusoidal"] = "learned"  # added to the embeddings
+    pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
+    # Added to the embeddings, or turning queries and keys.
+    position: Literal["learned", "sinusoidal", "rotary"] = "learned"
+    rotary_base: float = 10_000.0  # the longest wave of rotary positions is 2 pi times this
+    stem_norm: bool = True  # norm of the embeddings
     norm: Literal["post", "pre"] = "post"  # after the residual sum, or before the sublayer
+    norm_kind: Literal["layer", "layer-no-bias", "rms"] = "layer"
     norm_epsilon: float = 1e-12  # added to the variance
-    activation: Literal["gelu", "relu"] = "gelu"  # of the feed-forward network; gelu by erf
+    # Of the feed-forward network; gelu by erf, or by its tanh approximation.
+    activation: Literal["gelu", "gelu-tanh", "relu", "silu"] = "gelu"
+    gated: bool = False  # feed-forward with a gate beside the activation
+    bias: bool = True  # of the projections and the feed-forward network
+    qkv_bias: bool | None = None  # of queries, keys and values; None = as bias
+    score_scale: float | None = None  # of the dot products; None = 1 / sqrt(dim / heads)
     dropout: float = 0.1  # after the stem and after each sublayer
     attention_dropout: float = 0.1  # on the attention weights
     embedding_std: float = 0.02  # of new embeddings: normal, cut at two standard deviations
     kernel_std: float | None = 0.02  # of new kernels, likewise; None = 1 / sqrt(dim)
+    scaled_residual: bool = False  # kernels that write to the stream: over sqrt(2 depth)
     masks: tuple[Mask, ...] = (Everything(),)  # tiled over the depth
     layout: tuple[Literal["self", "feedforward"], ...] = ("self", "feedforward")  # of a block
 
@@ -82,11 +97,15 @@ class TransformerConfig(Spec):
         for field in ("dim", "depth", "heads", "hidden_dim", "vocab_size", "max_length"):
             if getattr(self, field) < 1:
                 self._refuse(field, "at least 1")
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+            self._refuse("kv_heads", f"a divisor of the {self.heads} heads")
         if self.dim % self.heads:
             raise InputError(
                 "TransformerConfig.dim: expected a multiple of heads. "
                 f"Received: dim={self.dim}, heads={self.heads}."
             )
+        if self.position == "rotary" and self.dim // self.heads % 2:
+            self._refuse("heads", "an even width dim / heads for rotary positions")
         for field in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, field) < 1:
                 self._refuse(field, "a share from 0 to below 1")
@@ -105,24 +124,35 @@ class TransformerConfig(Spec):
 
     def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
         """Return the exact number of parameters without allocating any."""
-        d, norm = self.dim, 2 * self.dim
-        embeddings = (self.vocab_size + self.types) * d + norm
+        d, norm = self.dim, self.dim * (2 if self.norm_kind == "layer" else 1)
+        embeddings = (self.vocab_size + self.types) * d + (norm if self.stem_norm else 0)
         if self.position == "learned":
             embeddings += self.max_length * d
-        sublayer = {
-            "self": 4 * (d * d + d),
-            "feedforward": 2 * d * self.hidden_dim + self.hidden_dim + d,
-        }
-        block = sum(sublayer[name] + norm for name in self.layout)
+        block = sum(sum(self._sublayer(name)) + norm for name in self.layout)
         total = embeddings + self.depth * block + (norm if self.norm == "pre" else 0)
         if needs_pooler(heads):
             total += d * d + d
         for head in heads:
             if isinstance(head, Tokens):
-                total += self.vocab_size + (d * d + d + norm if head.transform else 0)
+                total += self.vocab_size if head.bias else 0
+                total += 0 if head.tied else self.vocab_size * d
+                total += d * d + d + norm if head.transform else 0
             elif isinstance(head, Classify):
                 total += d * head.classes + head.classes
         return total
+
+    def has_qkv_bias(self) -> bool:
+        """Return whether queries, keys and values have biases."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
+
+    def _sublayer(self, name):
+        """Return the numbers of a sublayer's kernels, and those of its biases."""
+        d = self.dim
+        if name == "self":
+            columns = d + 2 * d // self.heads * (self.kv_heads or self.heads)  # of q, k and v
+            return d * columns + d * d, columns * self.has_qkv_bias() + d * self.bias
+        columns = self.hidden_dim * (2 if self.gated else 1)
+        return d * columns + self.hidden_dim * d, (columns + d) * self.bias
 
     def flops_per_token(self, length: int, predictions: float = 0.0) -> float:
         """Return the matrix-product FLOPs of one training step per token of the input.
@@ -133,11 +163,8 @@ class TransformerConfig(Spec):
             length: tokens a row, which every token attends to.
             predictions: share of the tokens for which a Tokens head gives logits.
         """
-        sublayer = {
-            "self": 4 * self.dim**2 + 2 * length * self.dim,
-            "feedforward": 2 * self.dim * self.hidden_dim,
-        }
-        forward = self.depth * sum(sublayer[name] for name in self.layout)
+        forward = self.depth * sum(self._sublayer(name)[0] for name in self.layout)
+        forward += self.depth * self.layout.count("self") * 2 * length * self.dim
         forward += predictions * self.dim * (self.vocab_size + self.dim)
         return 3 * 2 * forward
 

@@ -5,15 +5,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn.blocks.heads import mean_pool
-from tfattn.blocks.norm import LayerNorm
+from tfattn.blocks.heads import last_pool, mean_pool
+from tfattn.blocks.norm import NORMS
 from tfattn.errors import InputError
 from tfattn.mechanisms import nested
+from tfattn.models.cache import enter, leave
 from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
 from tfattn.spec import unknown
 
 Tensor = Any
-FEATURES = ("tokens", "segments", "positions", "types", "predict_positions")
+FEATURES = ("tokens", "segments", "positions", "order", "types", "predict_positions")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -25,6 +26,7 @@ class Stack(keras.layers.Layer):
         dim: width d of the stream.
         final_norm: whether the last hidden states are normed (pre-norm stacks).
         epsilon: of that norm.
+        norm_kind: of that norm: "layer", "layer-no-bias" or "rms".
     """
 
     def __init__(
@@ -33,13 +35,14 @@ class Stack(keras.layers.Layer):
         dim: int,
         final_norm: bool = False,
         epsilon: float = 1e-12,
+        norm_kind: str = "layer",
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.blocks, self.dim, self.epsilon = blocks, dim, epsilon
+        self.blocks, self.dim, self.epsilon, self.norm_kind = blocks, dim, epsilon, norm_kind
         self.norm = None
         if final_norm:
-            self.norm = LayerNorm(epsilon, dtype=self.dtype_policy, name="norm")
+            self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, *shapes):
         """Create every block."""
@@ -54,32 +57,45 @@ class Stack(keras.layers.Layer):
         x: Tensor,
         *,
         positions: Tensor | None = None,
+        order: Tensor | None = None,
         segments: Tensor | None = None,
+        cache: tuple[Tensor, ...] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
-        """Map (b, t, d) to (b, t, d), with each block's attention weights if asked for."""
-        weights = []
+        """Map (b, t, d) to (b, t, d).
+
+        Returned with it: each block's attention weights if asked for, or what a given cache
+        (tfattn/models/cache.py) holds now.
+        """
+        more, shared, kept = [], (), iter(())
+        if cache is not None:
+            shared, kept = enter(cache, positions if order is None else order, segments)
         for block in self.blocks:
             x = block(
                 x,
                 positions=positions,
+                order=order,
                 segments=segments,
+                cache=(*shared, next(kept), next(kept)) if cache is not None else None,
                 training=training,
                 return_weights=return_weights,
             )
-            if return_weights:
+            if return_weights or cache is not None:
                 x, own = x
-                weights.append(own)
+                more.append(own)
         if self.norm is not None:
             x = self.norm(x)
-        return (x, weights) if return_weights else x
+        if cache is not None:
+            return x, leave(shared, more, ops.shape(x)[1])
+        return (x, more) if return_weights else x
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         blocks = [nested.to_config(block) for block in self.blocks]
         own = {"blocks": blocks, "dim": self.dim, "final_norm": self.norm is not None}
-        return {**super().get_config(), **own, "epsilon": self.epsilon}
+        rest = {"epsilon": self.epsilon, "norm_kind": self.norm_kind}
+        return {**super().get_config(), **own, **rest}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Stack":
@@ -98,6 +114,7 @@ class Transformer(keras.Model):
         segments (b, t)           1, 2, ... = which text of the row; 0 = padding;
                                   default 1 where the token is not `config.pad_id`
         positions (b, t)          place of a token in its text; default 0, 1, 2, ...
+        order (b, t)              what masks compare; default the positions
         types (b, t)              token types; default 0
         predict_positions (b, p)  columns for which a Tokens head gives logits; default all
 
@@ -143,8 +160,14 @@ class Transformer(keras.Model):
         features: dict[str, Tensor] | Tensor,
         training: bool | None = None,
         return_weights: bool = False,
+        cache: tuple[Tensor, ...] | None = None,
     ) -> Any:
-        """Return the output of the heads, with the attention weights per block if asked for."""
+        """Return the output of the heads.
+
+        Returned with it: the attention weights of each block if asked for, or what a given cache
+        (tfattn/models/cache.py) holds now. Tokens then go on where it ends, and need `segments`
+        and `positions`.
+        """
         if not isinstance(features, dict):
             features = {"tokens": features}
         for name in features:
@@ -153,20 +176,24 @@ class Transformer(keras.Model):
         tokens = features["tokens"]
         segments, positions = features.get("segments"), features.get("positions")
         if segments is None:
-            segments = ops.cast(tokens != self.config.pad_id, "int32")
+            pad = self.config.pad_id
+            segments = ops.ones_like(tokens) if pad is None else tokens != pad
+            segments = ops.cast(segments, "int32")
         if positions is None:
             positions = self._positions(tokens)
         hidden = self.stem(tokens, positions, features.get("types"), training=training)
         hidden = self.encoder(
             hidden,
             positions=positions,
+            order=features.get("order"),
             segments=segments,
+            cache=cache,
             training=training,
             return_weights=return_weights,
         )
-        hidden, weights = hidden if return_weights else (hidden, None)
+        hidden, more = hidden if return_weights or cache is not None else (hidden, None)
         answers = self._answers(hidden, segments, features.get("predict_positions"), training)
-        return (answers, weights) if return_weights else answers
+        return answers if more is None else (answers, more)
 
     def _positions(self, tokens):
         length, limit = tokens.shape[1], self.config.max_length
@@ -179,10 +206,11 @@ class Transformer(keras.Model):
         answers = {}
         for head in self.heads:
             if isinstance(head, Tokens):
-                embeddings = ops.convert_to_tensor(self.stem.tokens.embeddings)
-                answer = self.head_layers[head.name](hidden, embeddings, predict_positions)
+                tied = ops.convert_to_tensor(self.stem.tokens.embeddings) if head.tied else None
+                answer = self.head_layers[head.name](hidden, tied, predict_positions)
             elif isinstance(head, Classify):
-                vector = mean_pool(hidden, segments) if head.pool == "mean" else pooled
+                pool = {"mean": mean_pool, "last": last_pool}.get(head.pool)
+                vector = pooled if pool is None else pool(hidden, segments)
                 answer = self.head_layers[head.name](vector, training=training)
             else:
                 answer = pooled

@@ -1,0 +1,47 @@
+"""How a published checkpoint writes its config and its weights, as data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfattn.models.config import Head, Tokens, TransformerConfig
+from tfattn.renames import Rename
+
+Described = Mapping[str, Any]  # their config.json
+
+
+@dataclass(frozen=True)
+class Format:
+    """One `model_type` of Hugging Face, read forwards to load a file and backwards to write it."""
+
+    model_type: str
+    base: TransformerConfig  # what all models of this type have in common
+    fields: tuple[tuple[str, str], ...]  # theirs in config.json, ours in TransformerConfig
+    renames: tuple[Rename, ...]
+    prefix: str  # of the names of the model without its heads
+    bare: tuple[str, ...]  # how those names begin where a file was saved without heads
+    # From their config and the shapes of their weights, the heads that a file was saved with.
+    heads: Callable[[Described, Mapping[str, tuple[int, ...]]], tuple[Head, ...]]
+    architectures: Mapping[tuple[str, ...], str]  # sorted names of heads, the class that reads them
+    tokens: tuple[Tokens, ...]  # the heads over the vocabulary that it knows
+    required: tuple[tuple[str, Any], ...] = ()  # options of theirs that have one value here
+    legacy: tuple[tuple[str, str], ...] = ()  # suffixes of old files, as they are called now
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # our field: theirs, ours
+    derive: Callable[[Described], dict[str, Any]] = lambda described: {}  # our fields, by their all
+    describe: Callable[[TransformerConfig], dict[str, Any]] = lambda config: {}  # and the reverse
+    derived: tuple[str, ...] = ()  # names of the fields that `derive` gives
+
+
+def layer_norm(theirs: str, ours: str) -> tuple[Rename, Rename]:
+    """Return the rows of a norm with weight and bias."""
+    return Rename(f"{theirs}.weight", f"{ours}/gamma"), Rename(f"{theirs}.bias", f"{ours}/beta")
+
+
+def linear(
+    theirs: str, ours: str, how: str | None = "transpose", bias: str | None = None
+) -> tuple[Rename, Rename]:
+    """Return the rows of a linear map with weight and bias, and how each is reshaped."""
+    return (
+        Rename(f"{theirs}.weight", f"{ours}/kernel", how),
+        Rename(f"{theirs}.bias", f"{ours}/bias", bias),
+    )
