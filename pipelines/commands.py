@@ -18,6 +18,7 @@ from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, 
 from pipelines.runs import find_run
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
+from tfattn.models.sampling import Sampling
 from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
@@ -41,7 +42,7 @@ class Pretrain:
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
     model: ModelOverrides = ModelOverrides()
     data: TextData = TextData()
-    objective: recipes.MaskedLM = recipes.MaskedLM()
+    objective: recipes.Objective = recipes.MaskedLM()  # that of the preset
     train: recipes.TrainConfig = recipes.TrainConfig()
     monitor: MonitorConfig = MonitorConfig()
 
@@ -200,6 +201,42 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Generate:
+    """Continue texts with a language model; the last line printed is one JSON object.
+
+    Example: python -m pipelines generate runs/gpt --prompt "ROMEO:" --tokens 200 --top-p 0.9
+    """
+
+    run_: RunFolder  # directory of a finished run
+    prompt: tuple[str, ...]  # one or several texts to continue
+    tokens: int = 200  # to add at most; a text may end before
+    greedy: bool = False  # always the likeliest token
+    temperature: float = 1.0  # below 1 prefers likely tokens, above 1 unlikely ones
+    top_k: int | None = None  # choose from so many of the likeliest tokens
+    top_p: float | None = None  # choose from the likeliest that have this probability together
+    repetition_penalty: float = 1.0  # above 1, tokens that were there already become unlikely
+    seed: int = 0  # the same one gives the same text
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Generate, and return what to print."""
+        for name, value in (("prompt", len(self.prompt)), ("tokens", self.tokens)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        sampling = Sampling(
+            self.greedy, self.temperature, self.top_k, self.top_p, self.repetition_penalty
+        )
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.evaluate import open_finished
+        from pipelines.generate import generate
+        from pipelines.progress import texts
+
+        done = open_finished(self.run_)
+        with texts(self.prompt) as show:
+            return generate(done, self.prompt, self.tokens, sampling, self.seed, show)
+
+
+@dataclass(frozen=True)
 class Presets:
     """List the models, with their exact numbers of parameters."""
 
@@ -251,6 +288,7 @@ COMMANDS = {
     "evaluate": Evaluate,
     "export": Export,
     "fill": Fill,
+    "generate": Generate,
     "presets": Presets,
     "demo": Demo,
 }
@@ -269,7 +307,7 @@ def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None
         found, model = _repeat(name, given)
     elif preset is not None:
         own: dict[str, Any] = {"data": preset.data, "train": preset.train}
-        found = Pretrain(**own)
+        found = Pretrain(**own, objective=preset.objective)
     else:
         return None, None
     if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
@@ -282,7 +320,7 @@ def _repeat(name, given):
     own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
     own |= {"monitor": recipe.monitor, "init": recipe.init, "fresh": recipe.fresh, "from_": given}
     kind = type(recipe.objective)
-    if name == "pretrain" and isinstance(recipe.objective, recipes.MaskedLM):
+    if name == "pretrain" and isinstance(recipe.data, TextData):
         return Pretrain(**own, objective=recipe.objective), recipe.model
     task = {recipes.Classification: "classify", recipes.Regression: "regress"}.get(kind)
     if name == "finetune" and task is not None:

@@ -128,7 +128,7 @@ class Engine:
         numbers["loss"] = sum(numbers[name] for name in self.objective.losses)
         if outputs:
             numbers |= self.objective.score(np.concatenate(outputs), np.concatenate(targets))
-        return numbers
+        return numbers | self.objective.derived(numbers)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import tfattn
 from pipelines import recipes
 from pipelines.data.batches import Batches
 from pipelines.data.sources import labelled_rows, read_labelled
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer, load_tokenizer
 from pipelines.engine import Engine
 from pipelines.progress import console
 from pipelines.recipes import Recipe, TrainConfig
@@ -26,7 +26,7 @@ class Finished:
     run: Run
     recipe: Recipe
     model: Transformer
-    tokenizer: WordPiece
+    tokenizer: Tokenizer
 
 
 def open_finished(folder: str) -> Finished:
@@ -37,7 +37,7 @@ def open_finished(folder: str) -> Finished:
     """
     run = find_run(folder, finished=True)
     model = tfattn.load(run.model, dtype="float32")
-    return Finished(run, Recipe.load(run.resolved), model, WordPiece.load(run.model))
+    return Finished(run, Recipe.load(run.resolved), model, load_tokenizer(run.model))
 
 
 def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, Any]:
@@ -56,7 +56,9 @@ def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, 
         batches = Batches(rows, objective.batch, batch, 0)
         count = {"rows": len(rows), "rows_cut": rows.cut}
     else:
-        objective, rows, draws = text_rows(done.run, recipe, files, done.tokenizer)
+        objective, rows, draws = text_rows(
+            done.run, recipe, files, done.tokenizer, done.model.heads
+        )
         batches = Batches(rows, objective.batch, batch, 0, draws)
         count = {"rows": len(rows)}
     engine = Engine(done.model, objective, None, replace(TrainConfig(), compile="graph"))

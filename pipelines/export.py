@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfattn
 from pipelines import recipes
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer
 from pipelines.evaluate import Finished, open_finished
 from pipelines.runs import claim, release, user_path
 from tfattn.blocks.heads import mean_pool
@@ -19,7 +19,7 @@ PARTIAL = ".export.tmp"  # while it is written
 class Features(tf.Module):
     """Strings to features, in the graph: what pipelines/data/table_rows.py does, for any batch."""
 
-    def __init__(self, tokenizer: WordPiece, length: int, pairs: bool):
+    def __init__(self, tokenizer: Tokenizer, length: int, pairs: bool):
         super().__init__()
         self.inner = tokenizer.in_graph()  # attached, or its tables are not saved
         self.start, self.separator = tokenizer.start_id, tokenizer.separator_id
@@ -28,14 +28,14 @@ class Features(tf.Module):
     def __call__(self, texts: tf.Tensor, seconds: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         """Return tokens, segments and types (b, t), t the longest of the batch."""
         first = self._ids(texts)
-        ones = tf.expand_dims(tf.ones_like(texts, tf.int32), 1)
-        start, separator = self.start * ones, self.separator * ones
+        start, separator = (self._edge(token, texts) for token in (self.start, self.separator))
         if seconds is None:
-            first = first[:, : self.length - 2]
+            first = first[:, : self.length - start.shape[1] - separator.shape[1]]
             tokens = tf.concat([start, first, separator], axis=1)
             types = tf.zeros_like(tokens)
         else:
-            second, room = self._ids(seconds), self.length - 3
+            room = self.length - start.shape[1] - 2 * separator.shape[1]
+            second = self._ids(seconds)
             a, b = first.row_lengths(), second.row_lengths()
             keep = tf.minimum(b, tf.maximum(tf.cast(room // 2, b.dtype), room - a))
             second = _cut(second, keep)
@@ -46,10 +46,16 @@ class Features(tf.Module):
             types = tf.concat([tf.zeros_like(one), tf.ones_like(two)], axis=1)
         segments = tf.ones_like(tokens).to_tensor(0)
         return {
-            "tokens": tokens.to_tensor(self.pad),
+            "tokens": tokens.to_tensor(self.pad or 0),
             "segments": segments,
             "types": types.to_tensor(0),
         }
+
+    @staticmethod
+    def _edge(token, texts):
+        """Return a column of the token that begins or ends a text, or of nothing."""
+        ones = tf.expand_dims(tf.ones_like(texts, tf.int32), 1)
+        return ones[:, :0] if token is None else token * ones
 
     def _ids(self, texts):
         return tf.cast(self.inner.tokenize(texts), tf.int32)

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import as_wordpiece
+from pipelines.data.wordpiece import WordPiece
 from pipelines.evaluate import Finished
 from tfattn.errors import InputError
 
@@ -22,8 +23,9 @@ def fill(done: Finished, text: str, top: int = 3) -> list[list[tuple[str, float]
             f"{done.run.folder}: expected a masked language model, with the head 'tokens'. "
             f"Received one with {', '.join(map(repr, heads)) or 'none'}."
         )
-    ids = masked_ids(done.tokenizer, text)
-    places = np.flatnonzero(ids == done.tokenizer.mask_id)
+    tokenizer = as_wordpiece(done.tokenizer, str(done.run.folder))
+    ids = masked_ids(tokenizer, text)
+    places = np.flatnonzero(ids == tokenizer.mask_id)
     if not len(places):
         raise InputError(f"text: expected at least one {MASK}. Received {text!r}.")
     if len(ids) > done.model.config.max_length:
@@ -37,7 +39,7 @@ def fill(done: Finished, text: str, top: int = 3) -> list[list[tuple[str, float]
     found = []
     for row in shares:
         best = np.argsort(-row)[:top]
-        found.append([(done.tokenizer.vocabulary[i], round(float(row[i]), 4)) for i in best])
+        found.append([(tokenizer.vocabulary[i], round(float(row[i]), 4)) for i in best])
     return found
 
 

@@ -23,6 +23,7 @@ GROUPS = {
     "TextData": "data",
     "TableData": "data",
     "MaskedLM": "objective",
+    "CausalLM": "objective",
     "Classification": "classify",
     "Regression": "regress",
     "TrainConfig": "train",

@@ -14,7 +14,7 @@ import tfattn
 from pipelines import recipes
 from pipelines.checkpoint import Checkpoints, State, variables_by_path
 from pipelines.data.batches import Batches
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer
 from pipelines.engine import Engine
 from pipelines.monitor import Monitor
 from pipelines.progress import bar, say
@@ -43,7 +43,7 @@ class Loop:
         engine: Engine,
         batches: Batches,
         validation: Batches,
-        tokenizer: WordPiece,
+        tokenizer: Tokenizer,
         steps: int,
     ):
         self.run, self.recipe, self.engine, self.steps = run, recipe, engine, steps
@@ -132,7 +132,7 @@ class Loop:
         return replace(state, stale=state.stale + 1)
 
 
-def save_model(folder: Path, model: Transformer, tokenizer: WordPiece) -> None:
+def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
     """Write weights, config and vocabulary: all that another run or an export starts from."""
     tfattn.save(model, folder)
     tokenizer.save(folder)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from pipelines.attention_maps import attention_weights, draw
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer
 from pipelines.objectives import Objective
 from pipelines.recipes import Recipe
 from pipelines.runs import Run, write_atomically
@@ -52,7 +52,7 @@ class Monitor:
         step: int,
         model: Transformer,
         objective: Objective,
-        tokenizer: WordPiece,
+        tokenizer: Tokenizer,
         probe: dict[str, Any],
     ) -> None:
         """Write histograms, the attention maps and predictions of a fixed probe batch."""
@@ -68,7 +68,7 @@ class Monitor:
                 features = {name: tensor[:1] for name, tensor in probe["features"].items()}
                 length = int(tf.reduce_sum(tf.cast(features["segments"] == 1, tf.int32)))
                 ids = features["tokens"][0, :length].numpy()
-                words = [tokenizer.vocabulary[i] for i in ids]
+                words = [tokenizer.vocabulary[i].replace("\n", "\\n") for i in ids]
                 picture = draw(attention_weights(model, features)[:, 0], words)
                 tf.summary.image("attention", picture[None])
         self._writer.flush()

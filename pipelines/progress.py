@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,6 +39,33 @@ def bar(what: str, total: float | None, start: float = 0) -> Iterator[Report]:
             progress.update(task, completed=done, text=text, share=_share(done, total))
 
         yield report
+
+
+@contextlib.contextmanager
+def texts(prompts: Sequence[str]) -> Iterator[Callable[[list[str]], None]]:
+    """Show texts as they grow: one as it comes, several when all are there.
+
+    Args:
+        prompts: what the texts go on from.
+    """
+    shown = [""] * len(prompts)
+    if len(prompts) == 1:
+        console.print(prompts[0], style="bold", end="", markup=False, soft_wrap=True)
+
+    def show(so_far: list[str]) -> None:
+        if len(prompts) == 1 and so_far[0].startswith(shown[0]):
+            new = so_far[0][len(shown[0]) :]
+            console.print(new, end="", markup=False, soft_wrap=True)
+        shown[:] = so_far
+
+    yield show
+    if len(prompts) == 1:
+        console.print()
+        return
+    for prompt, text in zip(prompts, shown, strict=True):
+        console.rule()
+        console.print(prompt, style="bold", end="", markup=False, soft_wrap=True)
+        console.print(text, markup=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

@@ -37,6 +37,11 @@ class MaskedLM(Objective):
 
 
 @dataclass(frozen=True)
+class CausalLM(Objective):
+    """Predict the next token (Radford et al. 2018, section 3.1)."""
+
+
+@dataclass(frozen=True)
 class Classification(Objective):
     """Tell the class of a text, or of a pair of texts."""
 
@@ -86,7 +91,9 @@ class TextData(Data):
     column: str = "text"  # of tables and JSON lines
     separator: Literal["blank-line", "line", "file"] = "blank-line"  # between documents of a .txt
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
-    tokenizer: str | None = None  # folder with a vocab.txt; none: a new vocabulary is trained
+    split: Literal["documents", "tail"] = "documents"  # the share: whole documents, or their ends
+    tokenizer: str | None = None  # folder with one; none: a new vocabulary is trained
+    algorithm: Literal["wordpiece", "characters"] = "wordpiece"  # of a new vocabulary
     vocab_size: int = 8192  # tokens of a new vocabulary
     lowercase: bool = True  # of a new vocabulary: fold case and strip accents
     length: int = 128  # tokens a row
@@ -208,8 +215,8 @@ class Recipe(Spec):
         super().__post_init__()
         if self.fresh and self.init is None:
             raise InputError("fresh: expected an init, of which to take the shape. Received none.")
-        fitting = TextData if isinstance(self.objective, MaskedLM) else TableData
-        if not isinstance(self.objective, MaskedLM | Classification | Regression):
+        fitting = TextData if isinstance(self.objective, MaskedLM | CausalLM) else TableData
+        if not isinstance(self.objective, MaskedLM | CausalLM | Classification | Regression):
             raise InputError(f"Recipe.objective: expected a task. Received: {self.objective}.")
         if not isinstance(self.data, fitting):
             raise InputError(
@@ -269,6 +276,26 @@ RECIPES = {
     )
     for name, rate in _RATES.items()
 }
+RECIPES["nanogpt-tiny"] = Recipe(  # nanoGPT's README, "I only have a macbook"
+    model=preset("nanogpt-tiny"),
+    objective=CausalLM(),
+    data=TextData(
+        algorithm="characters",
+        length=64,
+        separator="file",
+        split="tail",
+        validation_share=0.1,
+    ),
+    train=TrainConfig(
+        steps=2000,
+        batch=12,
+        rate=1e-3,
+        schedule="cosine",
+        warmup=0.05,
+        weight_decay=0.1,
+        beta2=0.99,
+    ),
+)
 
 # Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
 FINETUNE = TrainConfig(epochs=3, rate=1e-4, beta2=0.999)

@@ -10,6 +10,7 @@ import numpy as np
 import tfattn
 from pipelines import objectives, recipes
 from pipelines.data.batches import Draws, Rows
+from pipelines.data.causal_rows import CausalRows
 from pipelines.data.packing import PackedRows, PairRows
 from pipelines.data.records import data_flag
 from pipelines.data.sources import (
@@ -21,13 +22,15 @@ from pipelines.data.sources import (
     resolve_labels,
 )
 from pipelines.data.store import Store, write_store
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer, as_wordpiece, load_tokenizer
+from pipelines.objectives.causal_lm import CausalLM
 from pipelines.objectives.labelled import Classification, Regression
 from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import Recipe, TextData
 from pipelines.runs import Run, find_run, user_path
 from tfattn.errors import InputError
-from tfattn.models.config import Head, TransformerConfig
+from tfattn.families.gpt2 import HEAD as CAUSAL_HEAD
+from tfattn.models.config import Head, Tokens, TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Start:
     config: TransformerConfig
     heads: tuple[Head, ...]
     weights: dict[str, np.ndarray]
-    tokenizer: WordPiece
+    tokenizer: Tokenizer
 
     def same_heads(self, heads: tuple[Head, ...]) -> bool:
         """Return whether these heads can be taken over."""
@@ -51,7 +54,7 @@ class Task:
     """Rows and an objective, ready for the engine."""
 
     config: TransformerConfig
-    tokenizer: WordPiece
+    tokenizer: Tokenizer
     spec: recipes.Objective  # with what the labels said
     objective: objectives.Objective
     train: Rows
@@ -74,10 +77,10 @@ def starting_point(recipe: Recipe) -> Start | None:
     if not folder.is_dir():
         raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
     config, heads, weights = tfattn.read(folder)
-    tokenizer = WordPiece.load(folder)
+    tokenizer = load_tokenizer(folder)
     if tokenizer.size > config.vocab_size:
         raise InputError(
-            f"{folder / 'vocab.txt'}: expected at most the {config.vocab_size} tokens that "
+            f"{folder}: expected a vocabulary of at most the {config.vocab_size} tokens that "
             f"config.json speaks of. Received: {tokenizer.size}."
         )
     return Start(str(folder), config, heads, weights, tokenizer)
@@ -104,44 +107,43 @@ def _text(run, recipe, data, config, start):
             f"Received: {data.tokenizer}."
         )
     tokenizer, *stores = prepare_text(run, data, start.tokenizer if start else None)
-    objective = _masked_lm(recipe, tokenizer)
+    heads = start.heads if start else ()
     with data_flag("files"):
-        train, draws = _rows_of_text(stores[0], recipe, tokenizer, objective)
+        _, train, draws = _split(stores[0], recipe, tokenizer, heads)
     with data_flag("validation"):
-        validation, others = _rows_of_text(stores[1], recipe, tokenizer, objective)
+        objective, validation, others = _split(stores[1], recipe, tokenizer, heads)
     if start is None:
         config = replace(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
     return Task(config, tokenizer, recipe.objective, objective, train, validation, draws, others)
 
 
 def text_rows(
-    run: Run, recipe: Recipe, files: tuple[str, ...], tokenizer: WordPiece
-) -> tuple[MaskedLM, Rows, Draws]:
+    run: Run, recipe: Recipe, files: tuple[str, ...], tokenizer: Tokenizer, heads: tuple[Head, ...]
+) -> tuple[objectives.Objective, Rows, Draws]:
     """Return the objective and rows of other texts, or of the run's validation store."""
-    objective = _masked_lm(recipe, tokenizer)
     if not files:
-        store = Store.open(run.data / "validation", tokenizer)
-        rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
-        return objective, rows, draws
+        return _split(Store.open(run.data / "validation", tokenizer), recipe, tokenizer, heads)
     with tempfile.TemporaryDirectory() as folder, data_flag("files"):
         # Mapped files live on until they are closed.
         data = replace(cast(TextData, recipe.data), files=files, validation=files)
         store = write_store(Path(folder) / "store", documents(data, "validation"), tokenizer)
-        rows, draws = _rows_of_text(store, recipe, tokenizer, objective)
-        return objective, rows, draws
+        return _split(store, recipe, tokenizer, heads)
 
 
-def _masked_lm(recipe, tokenizer):
-    return MaskedLM(recipe.objective, tokenizer, recipe.data.length, recipe.train.seed)
-
-
-def _rows_of_text(store, recipe, tokenizer, objective) -> tuple[Rows, Draws]:
-    """Return the rows of a store as the objective wants them, and their draws."""
-    ids = (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id)
-    if recipe.objective.next_sentence:
-        rows = PairRows(store, recipe.data.length, *ids)
-        return rows, lambda epoch, row: objective.draws(epoch, row, len(rows))
-    return PackedRows(store, recipe.data.length, *ids, pack=recipe.data.pack), _no_draws
+def _split(store, recipe, tokenizer, heads) -> tuple[objectives.Objective, Rows, Draws]:
+    """Return the objective, and the rows of a store as it wants them, and their draws."""
+    data, spec = recipe.data, recipe.objective
+    start, end, pad = tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id
+    if isinstance(spec, recipes.CausalLM):
+        rows = CausalRows(store, data.length, start, end, pad, pack=data.pack)
+        head = next((head for head in heads if isinstance(head, Tokens)), CAUSAL_HEAD)
+        return CausalLM(spec, head, store.meta.bytes / rows.targets), rows, _no_draws
+    tokenizer = as_wordpiece(tokenizer, "objective")
+    objective = MaskedLM(spec, tokenizer, data.length, recipe.train.seed)
+    if spec.next_sentence:
+        rows = PairRows(store, data.length, start, end, pad)
+        return objective, rows, lambda epoch, row: objective.draws(epoch, row, len(rows))
+    return objective, PackedRows(store, data.length, start, end, pad, pack=data.pack), _no_draws
 
 
 def _table(run, recipe, data, config, start):

@@ -70,7 +70,7 @@ class PackedRows:
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Return `tokens`, `segments` and `positions` of these rows, (b, t) int32 each."""
-        indices = _checked(indices, len(self))
+        indices = checked(indices, len(self))
         counts = self._splits[indices + 1] - self._splits[indices]
         pieces = ranges(self._splits[indices], counts)
         starts, sizes = self._starts[pieces], self._sizes[pieces]
@@ -145,7 +145,7 @@ class PairRows:
         `other` is of the same document. `types` is 1 on `B [SEP]`; `next` is a class as in BERT: 0
         where B follows A, 1 where it does not.
         """
-        indices, other = _checked(indices, len(self)), _checked(other, len(self))
+        indices, other = checked(indices, len(self)), checked(other, len(self))
         same = self._documents[other] == self._documents[indices]
         random = np.where(same, self._after[indices], other)
         source = np.where(is_next, indices, random)  # of B
@@ -216,7 +216,8 @@ def ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.repeat(starts - before, sizes) + np.arange(np.sum(sizes))
 
 
-def _checked(indices: np.ndarray, rows: int) -> np.ndarray:
+def checked(indices: np.ndarray, rows: int) -> np.ndarray:
+    """Return the numbers of rows as int64, or complain of one that there is not."""
     indices = np.asarray(indices, np.int64)
     if indices.size and not (indices.min() >= 0 and indices.max() < rows):
         raise IndexError(f"expected rows from 0 to {rows - 1}. Received: {indices}.")

@@ -1,6 +1,7 @@
 """From a recipe's data to rows: documents to vocabulary and token stores, tables to labels."""
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,12 @@ from pipelines.data.records import data_flag
 from pipelines.data.store import Store, write_store
 from pipelines.data.table_rows import TableRows
 from pipelines.data.tables import Table, classes_of, label_ids, label_values, read_table
-from pipelines.data.tokenizers import WordPiece, train_wordpiece
+from pipelines.data.tokenization import (
+    Tokenizer,
+    has_tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 from pipelines.progress import bar, say
 from pipelines.runs import Run, sync_folder
 from tfattn.errors import InputError
@@ -40,7 +46,8 @@ def documents(data: recipes.TextData, split: str) -> Iterator[str]:
     with data_flag(flag):
         for document in _read(data, files, split):
             read += 1
-            if all_of_them or _held_out(document, data) == (split == "validation"):
+            document = document if all_of_them else _share(document, data, split)
+            if document:
                 found += 1
                 yield document
     if not read:
@@ -53,9 +60,14 @@ def documents(data: recipes.TextData, split: str) -> Iterator[str]:
         )
 
 
-def _held_out(document, data):
+def _share(document, data, split):
+    """Return the document, its end or what is before its end, or "" where all is the other's."""
+    if data.split == "tail":
+        cut = round(len(document) * (1 - data.validation_share))
+        return document[cut:] if split == "validation" else document[:cut]
     digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < data.validation_share * 2**64
+    held_out = int.from_bytes(digest[:8], "big") < data.validation_share * 2**64
+    return document if held_out == (split == "validation") else ""
 
 
 def embedded_corpus() -> Path:
@@ -76,8 +88,8 @@ def _read(data, files, split):
 
 
 def prepare_text(
-    run: Run, data: recipes.TextData, tokenizer: WordPiece | None = None
-) -> tuple[WordPiece, Store, Store]:
+    run: Run, data: recipes.TextData, tokenizer: Tokenizer | None = None
+) -> tuple[Tokenizer, Store, Store]:
     """Return the vocabulary and the stores of a run, made now or by the run before.
 
     Args:
@@ -92,14 +104,17 @@ def prepare_text(
     for split, folder in folders.items():  # what is missing is said before the long work
         if not folder.exists():
             next(documents(data, split))
-    if (run.tokenizer / "vocab.txt").exists():
-        tokenizer = WordPiece.load(run.tokenizer)
+    if has_tokenizer(run.tokenizer):
+        tokenizer = load_tokenizer(run.tokenizer)
     elif tokenizer is None and data.tokenizer is not None:
-        tokenizer = WordPiece.load(data.tokenizer)
+        tokenizer = load_tokenizer(data.tokenizer)
     if tokenizer is None:
         with bar("vocabulary", None) as report, data_flag("files"):
-            texts = _counted(documents(data, "train"), report)
-            tokenizer = train_wordpiece(texts, data.vocab_size, lowercase=data.lowercase)
+            texts = documents(data, "train")
+            if data.algorithm == "characters":  # each has to have an id, wherever it occurs
+                texts = itertools.chain(texts, documents(data, "validation"))
+            texts = _counted(texts, report)
+            tokenizer = train_tokenizer(data.algorithm, texts, data.vocab_size, data.lowercase)
         asked = "" if tokenizer.size == data.vocab_size else f" of {data.vocab_size:,} asked for:"
         little = asked and " no more pieces of words occur twice"
         say(f"vocabulary: {tokenizer.size:,} tokens{asked}{little}")
@@ -118,7 +133,7 @@ def prepare_text(
     return tokenizer, train, validation
 
 
-def keep_vocabulary(run: Run, tokenizer: WordPiece) -> None:
+def keep_vocabulary(run: Run, tokenizer: Tokenizer) -> None:
     """Write the vocabulary into the run, whole or not at all, unless it is there."""
     if run.tokenizer.exists():
         return
@@ -167,7 +182,7 @@ def resolve_labels(objective: recipes.Objective, table: Table) -> recipes.Object
 
 
 def labelled_rows(
-    table: Table, objective: recipes.Objective, tokenizer: WordPiece, length: int
+    table: Table, objective: recipes.Objective, tokenizer: Tokenizer, length: int
 ) -> TableRows:
     """Return the rows of a table, with labels as the objective counts them."""
     if isinstance(objective, recipes.Classification):

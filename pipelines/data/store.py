@@ -21,7 +21,7 @@ import numpy as np
 from tfattn.errors import InputError
 from tfattn.spec import Spec
 
-FORMAT = 1
+FORMAT = 2
 TOKENS, OFFSETS, META = "tokens.bin", "offsets.bin", "meta.json"
 CHUNK_DOCUMENTS, CHUNK_CHARACTERS = 1000, 4_000_000  # encoded at once
 
@@ -52,6 +52,7 @@ class Meta(Spec):
     dtype: str  # of tokens.bin, as numpy writes it
     documents: int
     tokens: int
+    bytes: int  # of the documents' text in UTF-8
     vocabulary: int  # size
     tokenizer: str  # fingerprint
     tokens_sha256: str
@@ -149,7 +150,7 @@ def write_store(
     dtype = "<u2" if tokenizer.size < 2**16 else "<u4"
     with _partial(folder) as partial:
         sums = {name: hashlib.sha256() for name in (TOKENS, OFFSETS)}
-        read = count = total = 0
+        read = count = total = size = 0
         with (partial / TOKENS).open("wb") as tokens, (partial / OFFSETS).open("wb") as offsets:
             files = {TOKENS: tokens, OFFSETS: offsets}
 
@@ -165,6 +166,7 @@ def write_store(
                 write(TOKENS, ids.astype(dtype))
                 write(OFFSETS, (total + np.cumsum(lengths)).astype("<u8"))
                 read, count, total = read + len(chunk), count + len(lengths), total + len(ids)
+                size += sum(len(text.encode("utf-8", "surrogatepass")) for text in chunk)
                 if progress is not None:
                     progress(read, total)
         if not total:
@@ -175,6 +177,7 @@ def write_store(
             dtype=dtype,
             documents=count,
             tokens=total,
+            bytes=size,
             vocabulary=tokenizer.size,
             tokenizer=tokenizer.fingerprint,
             tokens_sha256=sums[TOKENS].hexdigest(),
@@ -253,7 +256,7 @@ def _read_meta(path: Path) -> Meta:
     meta = Meta.from_json(data, where=str(path))
     if meta.dtype not in ("<u2", "<u4"):
         raise InputError(f"{path}, dtype: expected '<u2' or '<u4'. Received: {meta.dtype!r}.")
-    for name in ("documents", "tokens", "vocabulary"):
+    for name in ("documents", "tokens", "bytes", "vocabulary"):
         if getattr(meta, name) < 1:
             raise InputError(f"{path}, {name}: expected a count. Received: {getattr(meta, name)}.")
     return meta

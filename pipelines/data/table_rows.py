@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer
 from tfattn.errors import InputError
 
 
 class TableRows:
     """Rows of one width over texts that are tokenized once and kept in memory.
 
+    A tokenizer without tokens for the start or the end of a text gives rows without them.
     The width is that of the longest row, where `length` allows more: padding costs as much as text.
     A text that is too long is cut at its end; of a pair the longer one is cut first, as in
     arXiv:1810.04805's released code. `cut` counts the rows that lost something.
@@ -28,7 +29,7 @@ class TableRows:
 
     def __init__(
         self,
-        tokenizer: WordPiece,
+        tokenizer: Tokenizer,
         texts: Sequence[str],
         pairs: Sequence[str] | None,
         labels: np.ndarray,
@@ -37,7 +38,10 @@ class TableRows:
         self.tokenizer, self.labels = tokenizer, labels
         first = _Ragged(*tokenizer.encode_batch(list(texts)))
         second = _Ragged(*tokenizer.encode_batch(list(pairs))) if pairs is not None else None
-        room = length - (2 if second is None else 3)
+        start, end = tokenizer.start_id, tokenizer.separator_id
+        self._start = [] if start is None else [start]
+        self._end = [] if end is None else [end]
+        room = length - len(self._start) - len(self._end) * (1 if second is None else 2)
         if room < 2:
             raise InputError(f"length: expected room for a text. Received: {length} tokens a row.")
         a = first.lengths
@@ -55,17 +59,13 @@ class TableRows:
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Return `tokens`, `segments` (1, 0 = padding), `types`, all (b, width), and `label`."""
         shape = (len(indices), self.width)
-        tokens = np.full(shape, self.tokenizer.pad_id, np.int32)
+        tokens = np.full(shape, self.tokenizer.pad_id or 0, np.int32)
         segments, types = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
         for row, index in enumerate(indices):
-            parts = [[self.tokenizer.start_id], self._first[index][: self._keep[0][index]]]
-            parts.append([self.tokenizer.separator_id])
+            parts = [self._start, self._first[index][: self._keep[0][index]], self._end]
             start = end = sum(map(len, parts))
             if self._second is not None:
-                parts += [
-                    self._second[index][: self._keep[1][index]],
-                    [self.tokenizer.separator_id],
-                ]
+                parts += [self._second[index][: self._keep[1][index]], self._end]
                 end = sum(map(len, parts))
             tokens[row, :end] = np.concatenate(parts)
             segments[row, :end] = 1

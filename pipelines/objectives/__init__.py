@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from pipelines.data.batches import Batch
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.tokenization import Tokenizer
 from tfattn.models.config import Head
 
 Tensor = Any
@@ -38,7 +38,11 @@ class Objective(Protocol):
         """Return what can only be measured over the whole split; {} where nothing is."""
         ...
 
-    def show(self, outputs: Any, batch: Batch, tokenizer: WordPiece, count: int) -> list[str]:
+    def derived(self, numbers: dict[str, float]) -> dict[str, float]:
+        """Return what follows from the numbers of an evaluation, such as the perplexity."""
+        ...
+
+    def show(self, outputs: Any, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
         """Return at most `count` predictions as rows of a Markdown table."""
         ...
 

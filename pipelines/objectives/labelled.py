@@ -61,6 +61,10 @@ class Classification:
         matthews = metrics.matthews_corrcoef(targets, said) if several else 0.0
         return {"macro_f1": float(f1), "matthews": float(matthews)}
 
+    def derived(self, numbers):
+        """Return nothing more."""
+        return {}
+
     def show(self, outputs, batch, tokenizer, count):
         """Show each text with its class and the probability of every class."""
         said = tf.nn.softmax(outputs).numpy()
@@ -109,6 +113,10 @@ class Regression:
             "spearman": 0.0 if constant else float(stats.spearmanr(said, targets).statistic),
             "rmse": float(np.sqrt(np.mean((said - targets) ** 2))),
         }
+
+    def derived(self, numbers):
+        """Return nothing more."""
+        return {}
 
     def show(self, outputs, batch, tokenizer, count):
         """Show each text with its number and what the model says."""

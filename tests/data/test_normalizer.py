@@ -6,7 +6,7 @@ import pytest
 from tokenizers.normalizers import BertNormalizer
 
 from pipelines.data.normalizer import characters_alone, replacements
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.wordpiece import WordPiece
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Planes 0 to 3 and the start of 14; 15 and 16 are private and alike.

@@ -9,7 +9,7 @@ from pipelines import recipes
 from pipelines.data import sources
 from pipelines.data.sources import documents, keep_vocabulary, prepare_text, resolve_labels
 from pipelines.data.tables import read_table
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.wordpiece import WordPiece
 from pipelines.recipes import TextData
 from pipelines.runs import Run
 from tfattn.errors import InputError

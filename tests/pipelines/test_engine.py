@@ -197,7 +197,7 @@ def test_auto_is_islands_where_there_is_no_accelerator():
 def on_two_devices(folder, out):
     """Train on two devices, in a process of its own, and write down what happened."""
     from pipelines.data.store import Store
-    from pipelines.data.tokenizers import WordPiece
+    from pipelines.data.wordpiece import WordPiece
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2

@@ -18,7 +18,7 @@ from pipelines.attention_maps import attention_weights, draw
 from pipelines.data.batches import Batches
 from pipelines.data.packing import PackedRows
 from pipelines.data.store import Store
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.wordpiece import WordPiece
 from pipelines.monitor import Monitor, flat
 from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import MonitorConfig

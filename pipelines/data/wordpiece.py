@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from pipelines.data.normalizer import characters_alone, normalizer_model
-from pipelines.data.vocabulary import (
+from pipelines.data.wordpiece_files import (
     LONGEST_TOKEN,
     MASK,
     PAD,

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from pipelines.data.tokenizers import WordPiece
+from pipelines.data.wordpiece import WordPiece
 from tfattn.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

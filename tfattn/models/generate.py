@@ -1,0 +1,179 @@
+"""Generation: a bounded loop over a cache, one compilation for all prompts and lengths.
+
+`prefill` reads the prompts, `decode` adds tokens; both are pure functions of tensors, to be
+compiled as they are. Prompts stand right-aligned in a buffer (b, s), and all rows grow in a column:
+
+    tokens      . . a b c | x y .           segments    0 0 1 1 1 | 1 1 0
+    (b, s)      d e f g h | z . .           (b, s)      1 1 1 1 1 | 1 0 0    (z ended its text)
+
+Where s and the batch are the same, nothing is compiled again. Chance comes from outside, as uniform
+numbers (b, s): the same ones give the same tokens, whatever the other rows of the batch are.
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from tfattn.errors import InputError
+from tfattn.mechanisms.masks import And, Causal, Mask
+from tfattn.models import cache
+from tfattn.models.config import Tokens
+from tfattn.models.sampling import Sampling
+from tfattn.models.transformer import Transformer
+
+Tensor = Any
+CHUNK = 16  # columns of the prompts that are read at once
+
+
+class State(NamedTuple):
+    """What the loop carries."""
+
+    column: Tensor  # () int32, the next one to fill
+    tokens: Tensor  # (b, s) int32
+    segments: Tensor  # (b, s) int32: 1 where there is a token
+    logits: Tensor  # (b, v) float32 of the next token
+    seen: Tensor  # (b, v) bool: tokens so far, for the repetition penalty; (b, 0) without one
+    ended: Tensor  # (b,) bool
+    cache: tuple[Tensor, ...]
+
+
+def check(model: Transformer) -> None:
+    """Complain of a model that cannot generate: of another head, or one that sees the future."""
+    heads, masks = model.heads, model.config.masks
+    if len(heads) != 1 or not isinstance(heads[0], Tokens) or not all(map(_is_causal, masks)):
+        raise InputError(
+            "model: expected a language model with causal masks and a head over the vocabulary. "
+            f"Received: {', '.join(head.name for head in heads) or 'no head'}; masks {masks}."
+        )
+
+
+def prefill(
+    model: Transformer, tokens: Tensor, segments: Tensor, end: Tensor, sampling: Sampling
+) -> State:
+    """Read the prompts, which end before the column `end`.
+
+    Args:
+        model: with one head over the vocabulary.
+        tokens: (b, s) int32, the prompts aligned at `end`; s a multiple of CHUNK.
+        segments: (b, s) int32, 1 where a prompt has a token, else 0.
+        end: () int32, a multiple of CHUNK.
+        sampling: how tokens will be chosen.
+    """
+    batch, length = ops.shape(tokens)[0], ops.shape(tokens)[1]
+    positions = ops.maximum(ops.cumsum(segments, axis=1) - 1, 0)
+    last = ops.full((batch, 1), CHUNK - 1, "int32")
+
+    def read(column, logits, held):
+        features = {
+            name: ops.slice(whole, (0, column), (batch, CHUNK))
+            for name, whole in (
+                ("tokens", tokens),
+                ("segments", segments),
+                ("positions", positions),
+            )
+        }
+        found, held = model({**features, "predict_positions": last}, training=False, cache=held)
+        return column + CHUNK, found[:, 0], held
+
+    vocabulary = model.config.vocab_size
+    start = (
+        ops.zeros((), "int32"),
+        ops.zeros((batch, vocabulary), "float32"),
+        cache.empty(model.config, batch, length, model.compute_dtype),
+    )
+    column, logits, held = ops.while_loop(lambda column, *_: column < end, read, start)
+    seen = ops.zeros((batch, 0), "bool")
+    if sampling.repetition_penalty != 1:
+        there = ops.where(segments != 0, tokens, vocabulary)  # a class beyond the last for no token
+        seen = ops.any(ops.one_hot(there, vocabulary, dtype="bool"), axis=1)
+    ended = ops.zeros((batch,), "bool")
+    return State(column, tokens, segments, logits, seen, ended, held)
+
+
+def decode(
+    model: Transformer,
+    state: State,
+    limit: Tensor,
+    uniform: Tensor,
+    stops: Tensor,
+    sampling: Sampling,
+) -> State:
+    """Add tokens until the column `limit`, or until every text has ended.
+
+    Args:
+        model: that of `prefill`.
+        state: what `prefill` or an earlier call returned.
+        limit: () int32, at most s.
+        uniform: (b, s) numbers in [0, 1), one for each column.
+        stops: (n,) int32, tokens that end a text; they are not part of it.
+        sampling: how tokens are chosen.
+    """
+    vocabulary = model.config.vocab_size
+
+    def more(column, tokens, segments, logits, seen, ended, held):
+        return ops.logical_and(column < limit, ops.logical_not(ops.all(ended)))
+
+    def add(*values):
+        state = State(*values)
+        draw = ops.slice(uniform, (0, state.column), (ops.shape(uniform)[0], 1))
+        token = choose(state.logits, state.seen, draw, sampling)  # (b, 1)
+        ended = ops.logical_or(state.ended, ops.any(token == stops[None], axis=1))
+        real = ops.cast(ops.logical_not(ended), "int32")[:, None]
+        token = token * real
+        seen = state.seen
+        if sampling.repetition_penalty != 1:
+            seen = ops.logical_or(seen, ops.one_hot(token[:, 0], vocabulary, dtype="bool"))
+        place = (0, state.column)
+        tokens = ops.slice_update(state.tokens, place, token)
+        segments = ops.slice_update(state.segments, place, real)
+        position = ops.maximum(ops.sum(segments, axis=1, keepdims=True) - 1, 0)
+        features = {"tokens": token, "segments": real, "positions": position}
+        logits, held = model(features, training=False, cache=state.cache)
+        return State(state.column + 1, tokens, segments, logits[:, 0], seen, ended, held)
+
+    return State(*ops.while_loop(more, lambda *values: tuple(add(*values)), tuple(state)))
+
+
+def choose(logits: Tensor, seen: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
+    """Return a token a row, (b, 1) int32.
+
+    Args:
+        logits: (b, v) float32.
+        seen: (b, v) bool, tokens so far; read where there is a repetition penalty.
+        uniform: (b, 1) numbers in [0, 1): the place in the cumulated probabilities.
+        sampling: how.
+    """
+    penalty = sampling.repetition_penalty
+    if penalty != 1:
+        logits = ops.where(seen, ops.where(logits > 0, logits / penalty, logits * penalty), logits)
+    if sampling.greedy:
+        return ops.cast(ops.argmax(logits, axis=-1), "int32")[:, None]
+    logits = logits / sampling.temperature
+    if sampling.top_k is None and sampling.top_p is None:
+        return _draw(ops.softmax(logits), uniform)
+    order = ops.argsort(-logits, axis=-1)
+    shares = ops.softmax(ops.take_along_axis(logits, order, axis=-1))  # the likeliest first
+    if sampling.top_k is not None:
+        shares = ops.where(ops.arange(ops.shape(shares)[1]) < sampling.top_k, shares, 0.0)
+        shares = shares / ops.sum(shares, axis=-1, keepdims=True)
+    if sampling.top_p is not None:
+        before = ops.cumsum(shares, axis=-1) - shares
+        first = ops.arange(ops.shape(shares)[1]) == 0  # stays, however small top_p is
+        shares = ops.where(ops.logical_or(before < sampling.top_p, first), shares, 0.0)
+    return ops.cast(ops.take_along_axis(order, _draw(shares, uniform), axis=-1), "int32")
+
+
+def _draw(shares, uniform):
+    """Return the column (b, 1) in which the cumulated shares pass `uniform` of their sum."""
+    total = ops.cumsum(shares, axis=-1)
+    passed = ops.sum(ops.cast(total <= uniform * total[:, -1:], "int32"), axis=-1, keepdims=True)
+    columns = ops.arange(ops.shape(shares)[1], dtype="int32")
+    last = ops.max(ops.where(shares > 0, columns, 0), axis=-1, keepdims=True)
+    return ops.minimum(passed, last)  # where rounding takes the product for the whole sum
+
+
+def _is_causal(mask: Mask) -> bool:
+    """Return whether nothing later is seen."""
+    if isinstance(mask, And):
+        return _is_causal(mask.first) or _is_causal(mask.second)
+    return isinstance(mask, Causal)

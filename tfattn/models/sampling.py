@@ -1,0 +1,30 @@
+"""How the next token is chosen, as data; neither Keras nor a backend is imported here."""
+
+from dataclasses import dataclass
+
+from tfattn.errors import InputError
+from tfattn.spec import Spec
+
+
+@dataclass(frozen=True)
+class Sampling(Spec):
+    """How the next token is chosen from its probabilities."""
+
+    greedy: bool = False  # always the likeliest token
+    temperature: float = 1.0  # of the softmax: below 1 prefers likely tokens, above 1 unlikely ones
+    top_k: int | None = None  # the likeliest tokens to choose from (arXiv:1805.04833, section 5.3)
+    # The likeliest tokens whose probabilities reach this together (arXiv:1904.09751, equation 2).
+    top_p: float | None = None
+    repetition_penalty: float = 1.0  # of tokens that were there already (arXiv:1909.05858, eq. 2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, expected, holds in (
+            ("temperature", "a number over 0 (greedy takes the likeliest)", lambda x: x > 0),
+            ("top_k", "at least 1", lambda x: x >= 1),
+            ("top_p", "a share over 0 and up to 1", lambda x: 0 < x <= 1),
+            ("repetition_penalty", "a number over 0", lambda x: x > 0),
+        ):
+            value = getattr(self, name)
+            if value is not None and not holds(value):
+                raise InputError(f"Sampling.{name}: expected {expected}. Received: {value}.")
