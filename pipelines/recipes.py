@@ -92,10 +92,11 @@ class TextData(Data):
     separator: Literal["blank-line", "line", "file"] = "blank-line"  # between documents of a .txt
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
     split: Literal["documents", "tail"] = "documents"  # the share: whole documents, or their ends
-    tokenizer: str | None = None  # folder with one; none: a new vocabulary is trained
-    algorithm: Literal["wordpiece", "characters"] = "wordpiece"  # of a new vocabulary
+    tokenizer: str | None = None  # folder with its files; none: a new vocabulary is trained
+    # Of a new vocabulary: BERT's, GPT-2's byte-level one, or every character of the text.
+    algorithm: Literal["wordpiece", "bpe", "characters"] = "wordpiece"
     vocab_size: int = 8192  # tokens of a new vocabulary
-    lowercase: bool = True  # of a new vocabulary: fold case and strip accents
+    lowercase: bool = True  # of a new WordPiece vocabulary: fold case and strip accents
     length: int = 128  # tokens a row
     pack: bool = True  # several short documents in one row, kept apart by segments
 
@@ -276,25 +277,54 @@ RECIPES = {
     )
     for name, rate in _RATES.items()
 }
-RECIPES["nanogpt-tiny"] = Recipe(  # nanoGPT's README, "I only have a macbook"
-    model=preset("nanogpt-tiny"),
-    objective=CausalLM(),
-    data=TextData(
-        algorithm="characters",
-        length=64,
-        separator="file",
-        split="tail",
-        validation_share=0.1,
-    ),
-    train=TrainConfig(
-        steps=2000,
-        batch=12,
-        rate=1e-3,
-        schedule="cosine",
-        warmup=0.05,
-        weight_decay=0.1,
-        beta2=0.99,
-    ),
+# Table 2.1 of arXiv:2005.14165, GPT-2 by size from there; GPT, section 4.1; LLaMA, table 2. The
+# miniatures as above.
+_GPT_RATES = {
+    "gpt1-tiny": 1e-3,
+    "gpt1-117m": 2.5e-4,
+    "gpt2-tiny": 2e-3,
+    "gpt2-mini": 1e-3,
+    "gpt2-small": 6e-4,
+    "gpt2-medium": 3e-4,
+    "gpt2-large": 2.5e-4,
+    "gpt2-xl": 2e-4,
+    "gpt3-tiny": 2e-3,
+    "gpt3-125m": 6e-4,
+    "gpt3-350m": 3e-4,
+    "gpt3-760m": 2.5e-4,
+    "gpt3-1.3b": 2e-4,
+    "gpt3-2.7b": 1.6e-4,
+    "gpt3-6.7b": 1.2e-4,
+    "gpt3-13b": 1e-4,
+    "gpt3-175b": 0.6e-4,
+    "gpt-neo-tiny": 2e-3,
+    "gpt-neo-125m": 6e-4,
+    "gpt-neo-1.3b": 2e-4,
+    "gpt-neo-2.7b": 1.6e-4,
+    "llama-tiny": 2e-3,
+    "llama-mini": 1e-3,
+    "llama-7b": 3e-4,
+    "llama2-70b": 1.5e-4,
+    "tinyllama-1.1b": 4e-4,
+}
+_BYTEPAIR = TextData(algorithm="bpe")
+_GPT = TrainConfig(steps=10_000, schedule="cosine", warmup=0.05, weight_decay=0.1)
+RECIPES |= {
+    name: Recipe(preset(name), CausalLM(), _BYTEPAIR, replace(_GPT, rate=rate))
+    for name, rate in _GPT_RATES.items()
+}
+
+# nanoGPT's README and config/train_shakespeare_char.py.
+_CHARACTERS = TextData(
+    algorithm="characters", separator="file", split="tail", validation_share=0.1, length=64
+)
+_NANOGPT = replace(_GPT, steps=2000, batch=12, beta2=0.99, rate=1e-3)
+RECIPES["nanogpt-tiny"] = Recipe(preset("nanogpt-tiny"), CausalLM(), _CHARACTERS, _NANOGPT)
+RECIPES["nanogpt-mini"] = Recipe(
+    preset("nanogpt-mini"),
+    CausalLM(),
+    replace(_CHARACTERS, length=256),
+    replace(_NANOGPT, steps=5000, batch=64, warmup=0.02),
 )
 
 # Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).

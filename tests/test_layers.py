@@ -31,22 +31,35 @@ LAYERS = {
     ),
     "ScaledDotProduct": lambda: tfattn.ScaledDotProduct(scale=2.0),
     "MultiHeadAttention": lambda: tfattn.MultiHeadAttention(
-        DIM, 3, Causal(), 0.25, "he_normal", tfattn.Sinusoidal(base=100.0)
+        DIM,
+        6,
+        Causal(),
+        0.25,
+        "he_normal",
+        tfattn.Rotary(base=100.0),
+        3,
+        (True, False),
+        0.5,
+        "ones",
     ),
-    "Projection": lambda: tfattn.Projection((DIM,), (3, 4), "he_normal"),
+    "Projection": lambda: tfattn.Projection((DIM,), (3, 4), "he_normal", use_bias=False),
     "Position": lambda: tfattn.Position(),
     "Learned": position,
     "Sinusoidal": lambda: tfattn.Sinusoidal(base=100.0),
-    "LayerNorm": lambda: tfattn.LayerNorm(1e-3),
+    "Rotary": lambda: tfattn.Rotary(base=100.0),
+    "LayerNorm": lambda: tfattn.LayerNorm(1e-3, bias=False),
+    "RMSNorm": lambda: tfattn.RMSNorm(1e-3),
     "FeedForward": lambda: tfattn.FeedForward(
-        DIM, 20, "relu", keras.initializers.TruncatedNormal(stddev=0.3)
+        DIM, 20, "relu", keras.initializers.TruncatedNormal(stddev=0.3), True, False, "ones"
     ),
-    "Residual": lambda: tfattn.Residual("pre", 0.25, 1e-3),
+    "Residual": lambda: tfattn.Residual("pre", 0.25, 1e-3, "rms"),
     "TransformerBlock": block,
-    "TokenStem": lambda: tfattn.TokenStem(30, DIM, position(), 3, 0.25, 1e-3, "he_normal"),
-    "TokensHead": lambda: tfattn.TokensHead(30, DIM, True, "relu", 1e-3, "he_normal"),
+    "TokenStem": lambda: tfattn.TokenStem(30, DIM, position(), 3, 0.25, 1e-3, "he_normal", "rms"),
+    "TokensHead": lambda: tfattn.TokensHead(
+        30, DIM, True, "relu", 1e-3, "he_normal", "rms", use_bias=False, tied=False
+    ),
     "ClassifyHead": lambda: tfattn.ClassifyHead(3, DIM, 0.25, "he_normal"),
-    "Stack": lambda: tfattn.Stack([block("block_0"), block("block_1")], DIM, True, 1e-3),
+    "Stack": lambda: tfattn.Stack([block("block_0"), block("block_1")], DIM, True, 1e-3, "rms"),
 }
 
 

@@ -10,7 +10,17 @@ from tfattn.models.build import build
 from tfattn.models.config import Head, TransformerConfig
 from tfattn.models.transformer import Transformer
 from tfattn.spec import Spec
-from tfattn.weights import CONFIG, WEIGHTS, Weights, arrays, assign, read_json, read_tensors, write
+from tfattn.weights import (
+    CONFIG,
+    WEIGHTS,
+    Weights,
+    arrays,
+    assign,
+    check_size,
+    read_json,
+    read_tensors,
+    write,
+)
 
 
 @dataclass(frozen=True)
@@ -55,4 +65,6 @@ def _read_ours(folder):
     if described.get("format") != "tfattn":
         raise InputError(f"{folder / CONFIG}: expected a model saved by tfattn. Received another.")
     saved = Saved.from_json(described, f"{folder / CONFIG}: model")
-    return saved.config, saved.heads, read_tensors(folder / WEIGHTS)
+    weights = read_tensors(folder / WEIGHTS)
+    check_size(saved.config, weights, folder)
+    return saved.config, saved.heads, weights

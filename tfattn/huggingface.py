@@ -18,7 +18,16 @@ from tfattn.models.build import build
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
 from tfattn.models.transformer import Transformer
 from tfattn.spec import unknown
-from tfattn.weights import CONFIG, Weights, arrays, assign, read_all_tensors, read_json, write
+from tfattn.weights import (
+    CONFIG,
+    Weights,
+    arrays,
+    assign,
+    check_size,
+    read_all_tensors,
+    read_json,
+    write,
+)
 
 # Starts of new weights, which no file needs: they may differ from what a format can say.
 STARTS = ("embedding_std", "kernel_std", "scaled_residual")
@@ -127,6 +136,7 @@ def read_published(folder: Path) -> tuple[TransformerConfig, tuple[Head, ...], W
                 weights[row.ours] = weight  # `assign` will name its shape
         if name not in rows:
             weights[name] = weight  # `assign` will name it as unused
+    check_size(config, weights, folder)
     return config, heads, weights
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
 from tfattn.models.transformer import Transformer
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
@@ -55,6 +56,20 @@ def assign(
     for path, variable in wanted.items():
         if path in weights:
             variable.assign(weights[path])
+
+
+def check_size(config: TransformerConfig, weights: Weights, where: str | Path) -> None:
+    """Complain of a config of a far larger model than the weights are of, before it is allocated.
+
+    Raises:
+        InputError: it has more than ten times their numbers.
+    """
+    wanted, held = config.parameter_count(), sum(weight.size for weight in weights.values())
+    if wanted > 10 * held:
+        raise InputError(
+            f"{where}: expected weights of the {wanted:,} parameters that its config describes. "
+            f"Received {held:,}."
+        )
 
 
 def arrays(model: Transformer) -> Weights:

@@ -1,7 +1,8 @@
 """What every tokenizer does, and which there are; a folder's files tell its kind.
 
-wordpiece    vocab.txt                    BERT (pipelines/data/wordpiece.py)
-characters   characters.json              nanoGPT (pipelines/data/characters.py)
+wordpiece    vocab.txt                BERT (pipelines/data/wordpiece.py)
+bpe          vocab.json, merges.txt   GPT-2 (pipelines/data/bytepair.py)
+characters   characters.json          nanoGPT (pipelines/data/characters.py)
 """
 
 from collections.abc import Iterable
@@ -10,12 +11,14 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from pipelines.data.bytepair import VOCABULARY as BYTEPAIR
+from pipelines.data.bytepair import BytePair, train_bytepair
 from pipelines.data.characters import FILE as CHARACTERS
 from pipelines.data.characters import Characters, train_characters
 from pipelines.data.wordpiece import WordPiece, train_wordpiece
 from tfattn.errors import InputError
 
-Algorithm = Literal["wordpiece", "characters"]
+Algorithm = Literal["wordpiece", "bpe", "characters"]
 
 
 class Tokenizer(Protocol):
@@ -74,14 +77,16 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     Raises:
         InputError: none there, or one that is malformed.
     """
-    if (Path(folder).expanduser() / CHARACTERS).exists():
-        return Characters.load(folder)
+    kinds = {CHARACTERS: Characters, BYTEPAIR: BytePair}
+    for name, kind in kinds.items():
+        if (Path(folder).expanduser() / name).exists():
+            return kind.load(folder)
     return WordPiece.load(folder)
 
 
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder holds one."""
-    return any((folder / name).exists() for name in ("vocab.txt", CHARACTERS))
+    return any((folder / name).exists() for name in ("vocab.txt", BYTEPAIR, CHARACTERS))
 
 
 def train_tokenizer(
@@ -94,6 +99,8 @@ def train_tokenizer(
     """
     if algorithm == "characters":
         return train_characters(documents, vocab_size)
+    if algorithm == "bpe":
+        return train_bytepair(documents, vocab_size)
     return train_wordpiece(documents, vocab_size, lowercase=lowercase)
 
 

@@ -242,7 +242,7 @@ def test_tensorflow_datasets_that_are_not_installed_are_asked_for(monkeypatch):
 def test_reading_files_imports_no_tensorflow(tmp_path):
     path = write(tmp_path / "a.txt", "a")
     code = (
-        "import sys; from pipelines.data import corpus, packing, store, tables, tokenizers\n"
+        "import sys; from pipelines.data import corpus, packing, store, tables, wordpiece\n"
         f"print(list(corpus.read_documents([{path!r}])), 'tensorflow' in sys.modules)"
     )
     run = subprocess.run(

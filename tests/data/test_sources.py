@@ -51,7 +51,7 @@ def test_what_is_missing_is_said_before_any_work(tmp_path, monkeypatch):
     def late(*words, **options):
         raise AssertionError("a vocabulary was trained first")
 
-    monkeypatch.setattr(sources, "train_wordpiece", late)
+    monkeypatch.setattr(sources, "train_tokenizer", late)
     data = TextData((written(tmp_path / "a.txt", TEXTS),), (str(tmp_path / "b.txt"),))
     with pytest.raises(InputError, match=r"data\.validation: .*b\.txt"):
         prepare_text(Run(tmp_path / "run"), data)

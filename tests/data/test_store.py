@@ -247,7 +247,7 @@ def test_another_tokenizer_is_an_input_error(written):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "meta.json, format: expected 1. Received: 2"),
+        ({"format": 1}, "meta.json, format: expected 2. Received: 1"),
         ({"dtype": "object"}, "meta.json, dtype: expected '<u2' or '<u4'"),
         ({"tokens": "many"}, r"meta.json.*tokens"),
         ({"tokens": -1}, "meta.json, tokens: expected a count"),

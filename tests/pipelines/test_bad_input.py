@@ -294,7 +294,7 @@ def test_a_model_that_does_not_fit_its_vocabulary_is_refused(tmp_path, finished,
         file.writelines(f"word{i}\n" for i in range(99))
     words = ("finetune", "classify", "--init", tmp_path / "model", *finished.labelled())
     said = refused(*words, "--out", tmp_path / "out")
-    assert_says(said, r"vocab\.txt: expected at most the \d+ tokens .* Received: \d+")
+    assert_says(said, r"model: expected a vocabulary of at most the \d+ tokens .*: \d+")
 
 
 @pytest.mark.parametrize("command", ["pretrain", "export"])
@@ -486,7 +486,11 @@ def test_a_recipe_has_to_be_there_and_of_the_command(tmp_path, finished, refused
 
 
 HUGGING = {
-    "another model": ({"config.json": '{"model_type": "llama"}'}, r"model_type: unknown .*'llama'"),
+    "another model": ({"config.json": '{"model_type": "mamba"}'}, r"model_type: unknown .*'mamba'"),
+    "far larger": (
+        {"config.json": '{"model_type": "llama"}'},
+        r"expected weights of the 6,607,343,616 parameters that its config describes\. Received",
+    ),
     "no vocabulary": ({"vocab.txt": None}, r"vocab\.txt: expected a vocabulary"),
     "pickles only": (
         {"model.safetensors": None, "pytorch_model.bin": b"\x80\x02."},

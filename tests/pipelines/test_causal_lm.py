@@ -1,0 +1,117 @@
+"""Predicting the next token: the objective, and runs over characters and bytes by the commands."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from finished import command
+from tiny import engine
+
+import tfattn
+from pipelines import recipes
+from pipelines.data.batches import Batches
+from pipelines.data.causal_rows import CausalRows
+from pipelines.data.characters import train_characters
+from pipelines.data.sources import documents
+from pipelines.data.store import write_store
+from pipelines.objectives.causal_lm import CausalLM
+from pipelines.recipes import TextData
+from tfattn.families.gpt2 import HEAD
+from tfattn.models.config import TransformerConfig
+
+TEXTS = ["abcabcabc", "bcabca", "cab", "abc" * 20]
+CONFIG = TransformerConfig(
+    dim=16, depth=1, heads=2, hidden_dim=32, vocab_size=3, max_length=16, types=0, pad_id=None,
+    stem_norm=False, norm="pre", kernel_std=None, dropout=0.0, attention_dropout=0.0,
+    masks=(tfattn.Causal(),),
+)  # fmt: skip
+
+
+@pytest.fixture
+def batches(tmp_path):
+    store = write_store(tmp_path / "store", TEXTS, train_characters(TEXTS, 10))
+    rows = CausalRows(store, 16, None, None)
+    assert store.meta.bytes == len("".join(TEXTS))
+    objective = CausalLM(recipes.CausalLM(), HEAD, store.meta.bytes / rows.targets)
+    return objective, Batches(rows, objective.batch, 2, 0)
+
+
+def test_the_loss_is_that_of_every_next_token(batches):
+    objective, data = batches
+    batch = data.at(0)
+    logits = np.random.default_rng(0).normal(size=(2, 16, 3)).astype("float32")
+    found = objective.sums(tf.constant(logits), batch)
+    loss = hit = 0
+    for row, column in np.argwhere(batch["features"]["segments"].numpy()):
+        target = int(batch["targets"]["tokens"][row, column])
+        shares = np.exp(logits[row, column].astype("float64"))
+        loss -= math.log(shares[target] / shares.sum())
+        hit += int(logits[row, column].argmax() == target)
+    np.testing.assert_allclose(float(found["loss"]), loss, rtol=1e-5)
+    assert float(found["accuracy"]) == hit > 0
+
+
+def test_perplexity_and_bits_follow_from_the_loss(batches):
+    objective, data = batches
+    made = engine(objective, CONFIG)
+    found = made.evaluate(data.in_order())
+    targets = sum(len(text) - 1 for text in TEXTS)
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    bits = found["loss"] * targets / math.log(2) / len("".join(TEXTS))
+    assert found["bits_per_byte"] == pytest.approx(bits)
+    assert objective.derived({"loss": 1e9})["perplexity"] < math.inf
+
+
+def test_what_repeats_is_learnt(batches):
+    objective, data = batches
+    made = engine(objective, CONFIG, rate=1e-2)
+    losses = [made.step(batch)["loss"] for batch in data.stream(0, 60)]
+    assert losses[0] > 0.9 and losses[-1] < 0.1
+
+
+def test_a_share_of_every_document_may_be_its_end(tmp_path):
+    (tmp_path / "a.txt").write_text("0123456789\n\nabcdefghij")
+    data = TextData((str(tmp_path / "a.txt"),), validation_share=0.3, split="tail")
+    assert list(documents(data, "train")) == ["0123456", "abcdefg"]
+    assert list(documents(data, "validation")) == ["789", "hij"]
+
+
+SMALL = (
+    "--model.dim",
+    "16",
+    "--model.hidden-dim",
+    "32",
+    "--model.heads",
+    "2",
+    "--data.length",
+    "16",
+)
+SHORT = ("--train.steps", "3", "--train.batch", "4", "--train.precision", "float32")
+SHORT += ("--train.compile", "graph")
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt1-tiny", "gpt2-tiny", "gpt3-tiny", "gpt-neo-tiny", "llama-tiny"]
+)
+def test_every_family_pretrains_on_text(name, finished, tmp_path):
+    words = ("pretrain", name, "--data.files", finished.corpus, "--out", tmp_path / "run")
+    result = command(*words, *SMALL, *SHORT, "--data.vocab-size", "300")
+    assert result["after"]["bits_per_byte"] > 0 and result["steps"] == 3
+    again = command("evaluate", tmp_path / "run")
+    assert again["loss"] == pytest.approx(result["after"]["loss"], rel=1e-5)
+    other = command("evaluate", tmp_path / "run", "--data.files", finished.corpus)
+    assert other["rows"] > again["rows"] and other["perplexity"] > 1
+
+
+def test_a_run_on_characters_is_gone_on_from(finished, tmp_path):
+    words = ("--data.files", finished.corpus, *SHORT)
+    small = ("--model.dim", "16", "--model.hidden-dim", "32", "--data.length", "16")
+    command("pretrain", "nanogpt-tiny", *words, *small, "--out", tmp_path / "a")
+    held = json.loads((tmp_path / "a" / "tokenizer" / "characters.json").read_text())["characters"]
+    assert set(held) == set(finished.corpus.read_text().strip())
+    init = ("--init", tmp_path / "a", "--from", tmp_path / "a" / "recipe.json")
+    more = command("pretrain", *init, *words, "--out", tmp_path / "b")
+    first = json.loads((tmp_path / "a" / "result.json").read_text())
+    assert more["before"]["loss"] == pytest.approx(first["after"]["loss"], rel=1e-4)

@@ -1,0 +1,120 @@
+"""Texts from a run: prompts, room in the context, chance that repeats, and the command."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from finished import command
+
+from pipelines.__main__ import main
+from pipelines.evaluate import open_finished
+from pipelines.generate import Generator
+from tfattn.errors import InputError
+from tfattn.models.sampling import Sampling
+
+SMALL = ("--model.dim", "16", "--model.hidden-dim", "32", "--data.length", "16")
+SHORT = ("--train.steps", "30", "--train.batch", "8", "--train.rate", "1e-2")
+
+
+@pytest.fixture(scope="module")
+def characters(finished, tmp_path_factory):
+    """Return a run over characters, with a context of 16."""
+    out = tmp_path_factory.mktemp("characters") / "run"
+    words = ("--data.files", finished.corpus, *SMALL, *SHORT)
+    command("pretrain", "nanogpt-tiny", *words, "--out", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def bytes_(finished, tmp_path_factory):
+    """Return a run over bytes and their pairs."""
+    out = tmp_path_factory.mktemp("bytes") / "run"
+    words = ("--data.files", finished.corpus, *SMALL, *SHORT, "--data.vocab-size", "300")
+    command("pretrain", "gpt2-tiny", *words, "--out", out)
+    return out
+
+
+def generator(run, **sampling):
+    done = open_finished(str(run))
+    return Generator(done.model, done.tokenizer, Sampling(**sampling))
+
+
+def written(made, prompts, tokens, seed=0):
+    *_, last = made.stream([made.encode(prompt) for prompt in prompts], tokens, seed)
+    return last
+
+
+def test_the_command_says_texts_and_streams_them(characters, capsys):
+    words = ["generate", str(characters), "--prompt", "the c", "--tokens", "40"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out.splitlines()[-1])
+    assert found["prompts"] == ["the c"] and len(found["texts"][0]) == 40 == found["tokens"][0]
+    assert "the c" + found["texts"][0] in err
+    assert main(words) == 0  # the same seed, the same text
+    assert json.loads(capsys.readouterr().out)["texts"] == found["texts"]
+    assert main([*words, "--seed", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["texts"] != found["texts"]
+
+
+def test_several_prompts_of_unequal_length_are_continued(bytes_, capsys):
+    prompts = ["the cat", "a", "the dog sat on a hill and the cat ran in the park"]
+    assert main(["generate", str(bytes_), "--prompt", *prompts, "--tokens", "9", "--greedy"]) == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out.splitlines()[-1])
+    assert found["prompts"] == prompts and max(found["tokens"]) <= 9
+    assert all(prompt + text in err for prompt, text in zip(prompts, found["texts"], strict=True))
+    assert found["prompt_tokens_cut"][:2] == [0, 0] and found["prompt_tokens_cut"][2] > 0
+
+
+def test_the_likeliest_tokens_are_those_of_whole_passes(characters):
+    made = generator(characters, greedy=True)
+    ids = made.encode("the c")
+    (found,) = written(made, ["the c"], 11)
+    for token in found:  # the context of 16 is full with the last
+        logits = np.asarray(made.model(np.array([ids])))[0, -1]
+        assert token == int(logits.argmax())
+        ids.append(token)
+
+
+def test_a_text_goes_on_beyond_the_context_from_its_later_half(characters):
+    made = generator(characters, greedy=True)
+    (found,) = written(made, ["the c"], 30)
+    ids = made.encode("the c") + found
+    assert len(found) == 30
+    for place in range(16, len(ids)):  # read again at 16, 24, 32: what stands from 8 before there
+        begin = (place - 16) // 8 * 8 + 8
+        logits = np.asarray(made.model(np.array([ids[begin:place]])))[0, -1]
+        assert ids[place] == int(logits.argmax())
+
+
+def test_nothing_is_compiled_twice_whatever_the_prompts_are(characters):
+    made = generator(characters)
+    for prompt, tokens in (("a", 3), ("the cat", 7), ("t", 16), ("the cat sat on a h", 25)):
+        written(made, [prompt], tokens)
+    assert made.prefill.experimental_get_tracing_count() == 1
+    assert made.decode.experimental_get_tracing_count() == 1
+
+
+def test_a_prompt_that_cannot_be_read_is_told(characters, bytes_, finished, capsys):
+    for words, message in (
+        ((characters, "--prompt", ""), "prompt: expected text, for this tokenizer has no token to"),
+        ((characters, "--prompt", "€"), "prompt: expected the .* characters .* Received: '€'"),
+        (
+            (characters, "--prompt", "a", "--tokens", "0"),
+            "tokens: expected at least 1. Received: 0",
+        ),
+        ((characters, "--prompt", "a", "--temperature", "0"), r"temperature: .*over 0 \(greedy"),
+        ((characters, "--prompt", "a", "--top-p", "1.5"), "top_p: expected a share over 0"),
+        ((finished.pretrained, "--prompt", "a"), "model: expected a language model with causal"),
+        ((finished.classifier, "--prompt", "a"), "model: expected a language model with causal"),
+        ((finished.folder, "--prompt", "a"), "expected a run directory"),
+    ):
+        assert main(["generate", *map(str, words)]) == 2
+        _, err = capsys.readouterr()
+        assert err.count("\n") <= 2 and re.search(message, err), err
+    made = generator(bytes_)
+    assert made.encode("") == [made.tokenizer.end_id]  # bytes have a token to begin with
+    with pytest.raises(InputError, match="prompt: expected text"):
+        generator(characters).encode("")
