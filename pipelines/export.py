@@ -9,8 +9,10 @@ import tfattn
 from pipelines import recipes
 from pipelines.data.tokenization import Tokenizer
 from pipelines.evaluate import Finished, open_finished
+from pipelines.export_text import Continues
 from pipelines.runs import claim, release, user_path
 from tfattn.blocks.heads import mean_pool
+from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
 PARTIAL = ".export.tmp"  # while it is written
@@ -107,13 +109,21 @@ class Served(tf.Module):
         return embed
 
 
-def export(folder: str, out: str) -> dict[str, Any]:
+def export(
+    folder: str, out: str, tokens: int | None = None, sampling: Sampling | None = None
+) -> dict[str, Any]:
     """Write the model of a run as a SavedModel in `out`/1, whole or not at all.
 
     Where `out` holds versions already, it is the next one: a server takes the highest.
 
-    A classifier gives `label`, `probabilities` and `classes`; a regression `value`; a pretrained
-    model `embedding`, the mean of its hidden states.
+    A classifier gives `label`, `probabilities` and `classes`; a regression `value`; a masked
+    language model `embedding`, the mean of its hidden states; a causal one the `text` that follows.
+
+    Args:
+        folder: of a finished run.
+        out: receives the version.
+        tokens: that follow a text at most; None = half of the model's context.
+        sampling: how they are chosen; None = from all tokens by their probabilities.
 
     Raises:
         InputError: no finished run, or an output folder that cannot be written or holds other
@@ -123,8 +133,10 @@ def export(folder: str, out: str) -> dict[str, Any]:
     target = user_path(out)
     made = claim(target, PARTIAL, beside=_is_version)
     try:
-        module = served(done)
+        module = served(done, tokens, sampling)
         signatures = {"serving_default": module.serve}
+        if isinstance(module, Continues):
+            signatures["sample"] = module.sample
         tf.saved_model.save(module, str(target / PARTIAL), signatures=signatures)
         last = max((int(p.name) for p in target.iterdir() if _is_version(p.name)), default=0)
         version = target / str(last + 1)
@@ -143,9 +155,14 @@ def _is_version(name: str) -> bool:
     return name.isascii() and name.isdigit()
 
 
-def served(done: Finished) -> Served:
+def served(
+    done: Finished, tokens: int | None = None, sampling: Sampling | None = None
+) -> Served | Continues:
     """Return the module that is saved for a finished run."""
     data, objective = done.recipe.data, done.recipe.objective
+    if isinstance(objective, recipes.CausalLM):
+        half = max(1, done.model.config.max_length // 2)
+        return Continues(done, half if tokens is None else tokens, sampling or Sampling())
     pairs = getattr(data, "text_pair", None) is not None
     length = getattr(data, "length", None) or done.model.config.max_length
     model = _without_heads(done) if isinstance(objective, recipes.MaskedLM) else done.model

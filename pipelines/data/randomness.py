@@ -5,14 +5,16 @@ a resumed run sees what an uninterrupted one saw. tf.random's stateless generato
 a whole tensor; here every row has its own.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 
-def uniform(seed: int, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
+def uniform(seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
     """Return numbers in [0, 1), (b, columns), that depend on nothing but the arguments.
 
     Args:
-        seed: of the run.
+        seed: of the run, an integer or () int64.
         purpose: tells apart the uses within one row.
         epoch: (b,) int64.
         row: (b,) int64.
@@ -22,9 +24,10 @@ def uniform(seed: int, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: 
     return tf.cast(random, tf.float32) * 2.0**-24
 
 
-def bits(seed: int, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
+def bits(seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
     """Return 32 random bits each, (b, columns) uint32; the arguments are those of `uniform`."""
-    key = _mix(tf.constant((seed * 0x9E3779B9 + purpose * 0x85EBCA6B) % 2**32, tf.uint32))
+    base = tf.cast(tf.cast(seed, tf.int64) & 0xFFFFFFFF, tf.uint32) * 0x9E3779B9
+    key = _mix(base + tf.constant(purpose * 0x85EBCA6B % 2**32, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(epoch, tf.uint32)))
     key = _mix(key + tf.cast(row & 0xFFFFFFFF, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(tf.bitwise.right_shift(row, 32), tf.uint32)))

@@ -1,7 +1,10 @@
 """Texts from a run: prompts, room in the context, chance that repeats, and the command."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -118,3 +121,46 @@ def test_a_prompt_that_cannot_be_read_is_told(characters, bytes_, finished, caps
     assert made.encode("") == [made.tokenizer.end_id]  # bytes have a token to begin with
     with pytest.raises(InputError, match="prompt: expected text"):
         generator(characters).encode("")
+
+
+# Only what a server has: no path to our code, and nothing of it loaded by the way.
+CLIENT = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+folder, prompts = json.load(sys.stdin)
+model = tf.saved_model.load(folder)
+texts = tf.constant(prompts, tf.string)
+one = model.signatures["serving_default"](text=texts)["text"]
+two = model.signatures["sample"](text=texts, seed=tf.constant(5, tf.int64))["text"]
+print(json.dumps([[text.decode() for text in found.numpy()] for found in (one, two)]))
+print(json.dumps([n for n in sys.modules if n.split(".")[0] in ("tfattn", "pipelines")]))
+"""
+PROMPTS = ["the cat", "a", "the dog sat on a hill and the cat ran"]
+
+
+@pytest.mark.parametrize("kind", ["characters", "bytes_"])
+def test_the_export_gives_the_texts_of_the_command(kind, request, tmp_path):
+    run = request.getfixturevalue(kind)
+    flags = ("--tokens", "7", "--top-p", "0.9", "--repetition-penalty", "1.2")
+    said = command("export", run, "--out", tmp_path / "out", *flags)
+    assert (said["inputs"], said["outputs"]) == (["text"], ["text"])
+    asked = json.dumps([said["saved_model"], PROMPTS])
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT], input=asked, capture_output=True, text=True, cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}, check=True,
+    )  # fmt: skip
+    found, ours = map(json.loads, done.stdout.splitlines()[-2:])
+    assert ours == []
+    for texts, seed in zip(found, (0, 5), strict=True):
+        words = ("generate", run, "--prompt", *PROMPTS, *flags, "--seed", seed)
+        assert command(*words)["texts"] == texts
+    assert found[0] != found[1]
+
+
+def test_an_export_with_no_room_for_a_prompt_is_refused(characters, tmp_path, capsys):
+    words = ["export", str(characters), "--out", str(tmp_path / "out"), "--tokens"]
+    for tokens in ("0", "16"):
+        assert main([*words, tokens]) == 2
+        assert "tokens: expected 1 to 15, with room for a prompt" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

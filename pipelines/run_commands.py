@@ -1,0 +1,154 @@
+"""The commands on a finished run: evaluate, export, fill, generate.
+
+Nothing here imports Keras or TensorFlow at the top: help is answered at once.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from pipelines import recipes
+from pipelines.data.records import TFDS, data_flag, expand
+from pipelines.quiet import import_tensorflow
+from pipelines.runs import find_run
+from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
+from tfattn.models.sampling import Sampling
+
+RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+
+
+def check_files(flag: str, files: tuple[str, ...]) -> None:
+    """Complain at once of files that are not there, before anything slow."""
+    with data_flag(flag):
+        expand([name for name in files if name != recipes.EMBEDDED and not name.startswith(TFDS)])
+
+
+@dataclass(frozen=True)
+class EvaluateData:
+    """What to measure on."""
+
+    files: tuple[str, ...] = ()  # like those of the run; none: its own validation split
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a finished run, in float32; the last line printed is one JSON object.
+
+    Example: python -m pipelines evaluate runs/reviews --data.files val.tsv
+    """
+
+    run_: RunFolder  # directory of a finished run
+    data: EvaluateData = EvaluateData()
+    batch: int = 64  # rows at a time
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Evaluate, and return what to print."""
+        if self.batch < 1:
+            raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
+        find_run(self.run_, finished=True)
+        check_files("files", self.data.files)
+        import_tensorflow()
+        from pipelines.evaluate import evaluate, print_table
+
+        numbers = evaluate(self.run_, self.data.files, self.batch)
+        print_table(self.run_, numbers)
+        return numbers
+
+
+@dataclass(frozen=True)
+class SamplingFlags:
+    """How the next token is chosen."""
+
+    greedy: bool = False  # always the likeliest token
+    temperature: float = 1.0  # below 1 prefers likely tokens, above 1 unlikely ones
+    top_k: int | None = None  # choose from so many of the likeliest tokens
+    top_p: float | None = None  # choose from the likeliest that have this probability together
+    repetition_penalty: float = 1.0  # above 1, tokens that were there already become unlikely
+
+    def sampling(self) -> Sampling:
+        """Return it as the model takes it."""
+        return Sampling(
+            **{name: getattr(self, name) for name in SamplingFlags.__dataclass_fields__}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(SamplingFlags):
+    """Write a finished run as a SavedModel that takes raw strings.
+
+    It gives labels and probabilities, or numbers, or a vector (masked models),
+
+    or the text that follows (causal models, for which the sampling flags are).
+
+    Example: python -m pipelines export runs/reviews --out exported
+    """
+
+    run_: RunFolder  # directory of a finished run
+    # Where its subfolder 1, or the next version, is written: what model servers read.
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
+    tokens: int | None = None  # that follow a text at most; none: half of the model's context
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Export, and return what to print."""
+        sampling = self.sampling()
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.export import export
+
+        return export(self.run_, self.out, self.tokens, sampling)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Say what a pretrained model would put in place of [MASK].
+
+    Example: python -m pipelines fill runs/mine --text "The [MASK] was late."
+    """
+
+    run_: RunFolder  # directory of a finished run
+    text: tuple[str, ...]  # one or several, each with one or several [MASK]
+    top: int = 3  # guesses for each [MASK]
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Fill in, and return what to print."""
+        for name, value in (("text", len(self.text)), ("top", self.top)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.evaluate import open_finished
+        from pipelines.fill import fill
+
+        done = open_finished(self.run_)
+        return {text: fill(done, text, self.top) for text in self.text}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generate(SamplingFlags):
+    """Continue texts with a language model; the last line printed is one JSON object.
+
+    Example: python -m pipelines generate runs/gpt --prompt "ROMEO:" --top-p 0.9
+    """
+
+    run_: RunFolder  # directory of a finished run
+    prompt: tuple[str, ...]  # one or several texts to continue
+    tokens: int = 200  # to add at most; a text may end before
+    seed: int = 0  # the same one gives the same text
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Generate, and return what to print."""
+        for name, value in (("prompt", len(self.prompt)), ("tokens", self.tokens)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        sampling = self.sampling()
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.evaluate import open_finished
+        from pipelines.generate import generate
+        from pipelines.progress import texts
+
+        done = open_finished(self.run_)
+        with texts(self.prompt) as show:
+            return generate(done, self.prompt, self.tokens, sampling, self.seed, show)
