@@ -16,6 +16,7 @@ from pipelines.quiet import import_tensorflow
 from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
 from pipelines.run_commands import Evaluate, Export, Fill, Generate, check_files
 from tfattn.errors import InputError
+from tfattn.families import FORMATS
 from tfattn.models.config import TransformerConfig
 from tfattn.spec import unknown
 
@@ -184,11 +185,32 @@ def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None
     elif preset is not None:
         own: dict[str, Any] = {"data": preset.data, "train": preset.train}
         found = Pretrain(**own, objective=preset.objective)
+    elif name == "pretrain" and getattr(seen, "init", None):
+        found = _going_on(Path(seen.init).expanduser())
     else:
         return None, None
     if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
         found = replace(found, train=replace(found.train, steps=None))
     return found, model
+
+
+def _going_on(folder):
+    """Return the defaults of pretraining that goes on from a folder: its objective and its rows."""
+    if (folder / "recipe.json").exists():
+        recipe = Recipe.load(folder / "recipe.json")
+        if isinstance(recipe.data, TextData):
+            new = TextData()
+            data = replace(recipe.data, files=new.files, validation=(), tokenizer=None)
+            return Pretrain(objective=recipe.objective, data=data)
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        heads = described.get("heads", ())
+        causal = any(h.get("spec") == "Tokens" and not h.get("transform", True) for h in heads)
+        kind = FORMATS.get(described.get("model_type"))
+    except (OSError, ValueError, AttributeError):
+        return Pretrain()  # what is wrong with it is told when it is read
+    causal = causal or kind is not None and not kind.tokens[0].transform
+    return Pretrain(objective=recipes.CausalLM()) if causal else Pretrain()
 
 
 def _repeat(name, given):

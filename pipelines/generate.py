@@ -14,6 +14,7 @@ import tensorflow as tf
 from pipelines.data.randomness import uniform
 from pipelines.data.tokenization import Tokenizer
 from pipelines.evaluate import Finished
+from pipelines.progress import say
 from tfattn.errors import InputError
 from tfattn.models.generate import CHUNK, State, check, decode, prefill
 from tfattn.models.sampling import Sampling
@@ -142,6 +143,12 @@ def generate(
     ids = [generator.encode(prompt) for prompt in prompts]
     room = generator.room(tokens)
     cut = [max(0, len(prompt) - room) for prompt in ids]
+    for number, gone in enumerate(cut, 1):
+        if gone:
+            say(
+                f"prompt {number}: {gone} of its {gone + room} tokens are cut, the first ones: of "
+                f"the context of {generator.context}, {generator.context - room} are to follow"
+            )
     texts = [""] * len(prompts)
     added: list[list[int]] = [[] for _ in prompts]
     for added in generator.stream(ids, tokens, seed):

@@ -4,11 +4,13 @@
 """
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 import tfattn
 from pipelines.checkpoint import State
@@ -21,6 +23,8 @@ from pipelines.progress import say
 from pipelines.recipes import Recipe
 from pipelines.runs import discarded_on_bad_input, open_run
 from pipelines.tasks import Start, prepare, starting_point
+from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
 from tfattn.models.transformer import Transformer
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -54,6 +58,7 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
         # 3. Model: of the recipe, or of what it starts from; the objective names the heads. New
         # weights and dropout hang on the seed, whether the data was prepared now or before.
         keras.utils.set_random_seed(recipe.train.seed)
+        _check_memory(task.config, task.objective)
         with strategy.scope():
             policy = POLICIES[recipe.train.precision]
             model = tfattn.build(task.config, *task.objective.heads, dtype=policy)
@@ -74,6 +79,20 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
 
     # 7. Evaluation and save: the best weights where a metric chooses, the averaged ones if kept.
     return _finish(loop, state)
+
+
+def _check_memory(config: TransformerConfig, objective: Objective) -> None:
+    """Refuse a model that cannot be trained here before it is allocated, and the process killed."""
+    if tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"):
+        return
+    count = config.parameter_count(objective.heads)
+    needed = 16 * count  # weights, gradients, and two averages of the optimizer, in float32
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > total:
+        raise InputError(
+            f"model: expected one that trains in the {total / 2**30:,.0f} GiB of this machine. "
+            f"Received {count:,} parameters, which take {needed / 2**30:,.0f} GiB."
+        )
 
 
 def _batches(task, recipe):

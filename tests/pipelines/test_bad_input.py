@@ -551,6 +551,12 @@ def test_bytes_that_are_not_utf8_may_be_replaced(tmp_path, capsys):
     assert "cat" in vocabulary and "\ufeff" not in "".join(vocabulary)
 
 
+def test_a_model_that_no_memory_holds_is_refused_before_it_is_made(tmp_path, finished, refused):
+    words = ("pretrain", "gpt3-175b", "--data.files", finished.corpus, "--data.vocab-size", "300")
+    said = refused(*words, "--data.length", "16", "--out", tmp_path / "out")
+    assert_says(said, r"model: expected one that trains in the .* GiB .* Received 17\d,\d+,\d+,")
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, finished, refused):
     words = (
         "pretrain",

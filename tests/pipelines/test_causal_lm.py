@@ -16,6 +16,8 @@ from pipelines.data.causal_rows import CausalRows
 from pipelines.data.characters import train_characters
 from pipelines.data.sources import documents
 from pipelines.data.store import write_store
+from pipelines.data.table_rows import TableRows
+from pipelines.evaluate import open_finished
 from pipelines.objectives.causal_lm import CausalLM
 from pipelines.recipes import TextData
 from tfattn.families.gpt2 import HEAD
@@ -115,3 +117,48 @@ def test_a_run_on_characters_is_gone_on_from(finished, tmp_path):
     more = command("pretrain", *init, *words, "--out", tmp_path / "b")
     first = json.loads((tmp_path / "a" / "result.json").read_text())
     assert more["before"]["loss"] == pytest.approx(first["after"]["loss"], rel=1e-4)
+
+
+def test_a_run_goes_on_with_its_own_objective_and_rows(finished, tmp_path):
+    words = ("--data.files", finished.corpus, *SHORT)
+    first = command(
+        "pretrain", "gpt2-tiny", *words, *SMALL, "--data.vocab-size", "300", "--out", tmp_path / "a"
+    )
+    for init in (tmp_path / "a", tmp_path / "a" / "model"):
+        out = tmp_path / init.name / "more"
+        length = () if init.name == "a" else ("--data.length", "16")
+        more = command("pretrain", "--init", init, *words, *length, "--out", out)
+        assert more["before"]["loss"] == pytest.approx(first["after"]["loss"], rel=1e-4)
+    tfattn.to_huggingface(tfattn.load(tmp_path / "a" / "model"), tmp_path / "gpt2")
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / "gpt2" / name).write_bytes((tmp_path / "a" / "model" / name).read_bytes())
+    length = ("--data.length", "16")
+    more = command(
+        "pretrain", "--init", tmp_path / "gpt2", *words, *length, "--out", tmp_path / "c"
+    )
+    assert more["before"]["loss"] == pytest.approx(first["after"]["loss"], rel=1e-4)
+
+
+def test_a_language_model_is_finetuned_and_exported_as_a_classifier(finished, tmp_path):
+    words = ("--data.files", finished.corpus, *SHORT)
+    command(
+        "pretrain",
+        "llama-tiny",
+        *words,
+        *SMALL,
+        "--data.vocab-size",
+        "300",
+        "--out",
+        tmp_path / "a",
+    )
+    words = ("finetune", "classify", "--init", tmp_path / "a", *finished.labelled(), *SHORT)
+    result = command(*words, "--out", tmp_path / "b")
+    assert 0 <= result["after"]["accuracy"] <= 1
+    said = command("export", tmp_path / "b", "--out", tmp_path / "x")
+    model = tf.saved_model.load(said["saved_model"])
+    texts = ["the cat sat on the hill", "", "a dog ran " * 50]
+    found = model.signatures["serving_default"](text=tf.constant(texts))["probabilities"].numpy()
+    done = open_finished(str(tmp_path / "b"))
+    rows = TableRows(done.tokenizer, texts, None, np.zeros(3, np.int32), 16).read(np.arange(3))
+    logits = done.model({name: rows[name] for name in ("tokens", "segments", "types")})
+    np.testing.assert_allclose(found, tf.nn.softmax(logits), rtol=1e-4, atol=1e-5)

@@ -68,7 +68,9 @@ def test_several_prompts_of_unequal_length_are_continued(bytes_, capsys):
     found = json.loads(out.splitlines()[-1])
     assert found["prompts"] == prompts and max(found["tokens"]) <= 9
     assert all(prompt + text in err for prompt, text in zip(prompts, found["texts"], strict=True))
-    assert found["prompt_tokens_cut"][:2] == [0, 0] and found["prompt_tokens_cut"][2] > 0
+    cut = found["prompt_tokens_cut"]
+    assert cut[:2] == [0, 0] and cut[2] > 0
+    assert f"prompt 3: {cut[2]} of its {cut[2] + 8} tokens are cut" in " ".join(err.split())
 
 
 def test_the_likeliest_tokens_are_those_of_whole_passes(characters):
