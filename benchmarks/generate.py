@@ -1,0 +1,115 @@
+"""Greedy generation beside KerasHub's compiled `generate` of the same GPT-2.
+
+    python -m benchmarks.generate --preset gpt2-mini --prompt 32 --tokens 128 --batches 1 8
+
+Both take the same prompts, in turn. KerasHub runs as its users run it, by `GPT2CausalLM.generate`
+without a preprocessor, in graph mode and by XLA; ours as the command `generate` runs it, streaming.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras_hub
+import numpy as np
+import tensorflow as tf
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import tfattn
+from pipelines.data.bytepair import END, BytePair, letters
+from pipelines.generate import Generator
+from tfattn.families.gpt2 import HEAD
+from tfattn.models.config import TransformerConfig
+from tfattn.models.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured."""
+
+    preset: str = "gpt2-mini"  # size of both models
+    prompt: int = 32  # tokens before
+    tokens: int = 128  # tokens to add
+    batches: tuple[int, ...] = (1, 8)  # prompts at once
+    context: int = 256  # positions of both models
+    rounds: int = 9  # of each contestant
+
+
+def ours(config: TransformerConfig, prompts: np.ndarray, tokens: int) -> Callable[[], Any]:
+    """Return a function that adds the tokens by our generator."""
+    model = tfattn.build(config, HEAD)
+    # A vocabulary of as many tokens; what they are is not looked at.
+    extra = tuple(f"!{i}" for i in range(config.vocab_size - 257))
+    generator = Generator(model, BytePair((END, *letters(), *extra), ()), Sampling(greedy=True))
+    generator.stops = tf.constant([], tf.int32)  # all are to be as long
+    rows = prompts.tolist()
+    return lambda: list(generator.stream(rows, tokens, 0))[-1]
+
+
+def theirs(
+    config: TransformerConfig, prompts: np.ndarray, tokens: int, xla: bool
+) -> Callable[[], Any]:
+    """Return a function that adds the tokens by KerasHub."""
+    backbone = keras_hub.models.GPT2Backbone(
+        vocabulary_size=config.vocab_size,
+        num_layers=config.depth,
+        num_heads=config.heads,
+        hidden_dim=config.dim,
+        intermediate_dim=config.hidden_dim,
+        dropout=0.0,
+        max_sequence_length=config.max_length,
+    )
+    model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
+    model.compile(sampler="greedy", jit_compile=xla)
+    batch, length = prompts.shape
+    padded = np.zeros((batch, length + tokens), np.int32)
+    padded[:, :length] = prompts
+    mask = np.zeros_like(padded, bool)
+    mask[:, :length] = True
+    inputs = {"token_ids": padded, "padding_mask": mask}
+    return lambda: model.generate(inputs, stop_token_ids=None)
+
+
+def main(setting: Setting) -> None:
+    """Measure, and print medians and their ratios to KerasHub by XLA."""
+    config = replace(tfattn.preset(setting.preset), max_length=setting.context)
+    table = Table(title=f"{setting.preset}, {setting.prompt} + {setting.tokens} tokens, greedy")
+    for column in ("", "prompts", "first s", "median s", "ratio", "tokens/s"):
+        table.add_column(column, justify="right" if column else "left")
+    for batch in setting.batches:
+        draw = np.random.default_rng(0)
+        prompts = draw.integers(1, config.vocab_size, (batch, setting.prompt)).astype(np.int32)
+        contestants = {
+            "KerasHub xla": theirs(config, prompts, setting.tokens, True),
+            "KerasHub graph": theirs(config, prompts, setting.tokens, False),
+            "tfattn": ours(config, prompts, setting.tokens),
+        }
+        first, times = {}, {name: [] for name in contestants}
+        for name, run in contestants.items():
+            began = time.perf_counter()
+            run()
+            first[name] = time.perf_counter() - began
+        for _ in range(setting.rounds):
+            for name, run in contestants.items():
+                began = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - began)
+        medians = {name: statistics.median(taken) for name, taken in times.items()}
+        for name, median in medians.items():
+            table.add_row(
+                name,
+                str(batch),
+                f"{first[name]:.1f}",
+                f"{median:.3f}",
+                f"{median / medians['KerasHub xla']:.2f}",
+                f"{batch * setting.tokens / median:,.0f}",
+            )
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Setting, description=__doc__))
