@@ -160,8 +160,11 @@ def _kernel(config, scale=1.0):
 
 
 def _residual_kernel(config):
-    """Return the start of kernels that write to the stream (Radford et al. 2019, section 2.3)."""
-    return _kernel(config, (2 * config.depth) ** -0.5 if config.scaled_residual else 1.0)
+    """Return the start of kernels that write to the stream (Radford et al. 2019, section 2.3).
+
+    None = that of the others; an initializer that is made and not used would still move the seeds.
+    """
+    return _kernel(config, (2 * config.depth) ** -0.5) if config.scaled_residual else None
 
 
 def _rotation(config, policy):
