@@ -72,8 +72,6 @@ def print_table(title: str, numbers: dict[str, Any]) -> None:
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in numbers.items():
-        if value == title:
-            continue
         shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
         table.add_row(name, escape(shown))
     console.print(table)

@@ -146,7 +146,7 @@ def export(
         raise
     inputs = [spec.name for spec in module.serve.input_signature]
     outputs = sorted(module.serve.get_concrete_function().structured_outputs)
-    size = sum(p.stat().st_size for p in (version).rglob("*") if p.is_file())
+    size = sum(p.stat().st_size for p in version.rglob("*") if p.is_file())
     about = {"saved_model": str(version), "inputs": inputs, "outputs": outputs}
     return {**about, "bytes": size}
 

@@ -19,15 +19,16 @@ from tfattn.errors import InputError
 
 # What the classes of a recipe are called among the flags.
 GROUPS = {
-    "TransformerConfig": "model",
-    "TextData": "data",
-    "TableData": "data",
-    "MaskedLM": "objective",
-    "CausalLM": "objective",
-    "Classification": "classify",
-    "Regression": "regress",
-    "TrainConfig": "train",
-    "MonitorConfig": "monitor",
+    "TransformerConfig": "model.",
+    "TextData": "data.",
+    "TableData": "data.",
+    "MaskedLM": "objective.",
+    "CausalLM": "objective.",
+    "Classification": "classify.",
+    "Regression": "regress.",
+    "TrainConfig": "train.",
+    "MonitorConfig": "monitor.",
+    "Sampling": "",
 }
 NONE = "none"
 
@@ -72,7 +73,7 @@ def is_given(words: list[str], flag: str) -> bool:
 def as_flag(message: str) -> str:
     """Name the flag where a message names the field of a class."""
     name, dot, rest = message.partition(".")
-    return f"{GROUPS[name]}.{rest}" if dot and name in GROUPS else message
+    return f"{GROUPS[name]}{rest}" if dot and name in GROUPS else message
 
 
 def registry() -> constructors.ConstructorRegistry:

@@ -17,6 +17,7 @@ from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
 
 RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+SamplingFlags = Annotated[Sampling, tyro.conf.OmitArgPrefixes]
 
 
 def check_files(flag: str, files: tuple[str, ...]) -> None:
@@ -53,29 +54,12 @@ class Evaluate:
         from pipelines.evaluate import evaluate, print_table
 
         numbers = evaluate(self.run_, self.data.files, self.batch)
-        print_table(self.run_, numbers)
+        print_table(self.run_, {name: value for name, value in numbers.items() if name != "run"})
         return numbers
 
 
 @dataclass(frozen=True)
-class SamplingFlags:
-    """How the next token is chosen."""
-
-    greedy: bool = False  # always the likeliest token
-    temperature: float = 1.0  # below 1 prefers likely tokens, above 1 unlikely ones
-    top_k: int | None = None  # choose from so many of the likeliest tokens
-    top_p: float | None = None  # choose from the likeliest that have this probability together
-    repetition_penalty: float = 1.0  # above 1, tokens that were there already become unlikely
-
-    def sampling(self) -> Sampling:
-        """Return it as the model takes it."""
-        return Sampling(
-            **{name: getattr(self, name) for name in SamplingFlags.__dataclass_fields__}
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(SamplingFlags):
+class Export:
     """Write a finished run as a SavedModel that takes raw strings.
 
     It gives labels and probabilities, or numbers, or a vector (masked models),
@@ -89,15 +73,15 @@ class Export(SamplingFlags):
     # Where its subfolder 1, or the next version, is written: what model servers read.
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
     tokens: int | None = None  # that follow a text at most; none: half of the model's context
+    sampling: SamplingFlags = Sampling()
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Export, and return what to print."""
-        sampling = self.sampling()
         find_run(self.run_, finished=True)
         import_tensorflow()
         from pipelines.export import export
 
-        return export(self.run_, self.out, self.tokens, sampling)
+        return export(self.run_, self.out, self.tokens, self.sampling)
 
 
 @dataclass(frozen=True)
@@ -125,8 +109,8 @@ class Fill:
         return {text: fill(done, text, self.top) for text in self.text}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Generate(SamplingFlags):
+@dataclass(frozen=True)
+class Generate:
     """Continue texts with a language model; the last line printed is one JSON object.
 
     Example: python -m pipelines generate runs/gpt --prompt "ROMEO:" --top-p 0.9
@@ -136,13 +120,13 @@ class Generate(SamplingFlags):
     prompt: tuple[str, ...]  # one or several texts to continue
     tokens: int = 200  # to add at most; a text may end before
     seed: int = 0  # the same one gives the same text
+    sampling: SamplingFlags = Sampling()
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Generate, and return what to print."""
         for name, value in (("prompt", len(self.prompt)), ("tokens", self.tokens)):
             if value < 1:
                 raise InputError(f"{name}: expected at least 1. Received: {value}.")
-        sampling = self.sampling()
         find_run(self.run_, finished=True)
         import_tensorflow()
         from pipelines.evaluate import open_finished
@@ -151,4 +135,4 @@ class Generate(SamplingFlags):
 
         done = open_finished(self.run_)
         with texts(self.prompt) as show:
-            return generate(done, self.prompt, self.tokens, sampling, self.seed, show)
+            return generate(done, self.prompt, self.tokens, self.sampling, self.seed, show)

@@ -115,9 +115,9 @@ def prepare_text(
                 texts = itertools.chain(texts, documents(data, "validation"))
             texts = _counted(texts, report)
             tokenizer = train_tokenizer(data.algorithm, texts, data.vocab_size, data.lowercase)
-        asked = "" if tokenizer.size == data.vocab_size else f" of {data.vocab_size:,} asked for:"
-        little = asked and " no more pieces of words occur twice"
-        say(f"vocabulary: {tokenizer.size:,} tokens{asked}{little}")
+        short = tokenizer.size < data.vocab_size and data.algorithm != "characters"
+        why = f" of {data.vocab_size:,} asked for: no more pieces of words occur twice"
+        say(f"vocabulary: {tokenizer.size:,} tokens{why if short else ''}")
     keep_vocabulary(run, tokenizer)
     for split, folder in folders.items():
         if not folder.exists():

@@ -31,7 +31,7 @@ def activation_island(name: str, gated: bool = False) -> Callable[..., Tensor]:
 class FeedForward(keras.layers.Layer):
     """`activation(x W1 + b1) W2 + b2`, the same for every position.
 
-    With a gate, `(activation(x W1 + b1) * (x W3 + b3)) W2 + b2` (arXiv:2002.05202, equation 5).
+    With a gate, `(activation(x W1 + b1) * (x W3 + b3)) W2 + b2` (arXiv:2002.05202, section 2).
 
     Args:
         dim: width d of input and output.

@@ -12,10 +12,10 @@ class Sampling(Spec):
 
     greedy: bool = False  # always the likeliest token
     temperature: float = 1.0  # of the softmax: below 1 prefers likely tokens, above 1 unlikely ones
-    top_k: int | None = None  # the likeliest tokens to choose from (arXiv:1805.04833, section 5.3)
-    # The likeliest tokens whose probabilities reach this together (arXiv:1904.09751, equation 2).
+    top_k: int | None = None  # the likeliest tokens to choose from (arXiv:1805.04833)
+    # The likeliest tokens whose probabilities reach this together (arXiv:1904.09751, section 3.1).
     top_p: float | None = None
-    repetition_penalty: float = 1.0  # of tokens that were there already (arXiv:1909.05858, eq. 2)
+    repetition_penalty: float = 1.0  # of tokens that were there already (arXiv:1909.05858, 4.1)
 
     def __post_init__(self):
         super().__post_init__()
