@@ -5,6 +5,7 @@ readable text. Where a text outgrows the context, the later half of it is read a
 """
 
 import functools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,8 +21,9 @@ from tfattn.models.generate import CHUNK, State, check, decode, prefill
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
-STREAM = 8  # tokens between two looks at what there is
-SMALLEST = 64  # columns of a buffer; the others are twice, four times ... as wide
+STREAM = 8  # tokens of the first call; the next ones take about as long as PACE
+PACE = 0.2  # seconds between two looks at what there is
+SMALLEST = 64  # columns of a buffer; the others are 1.5, 2, 3, 4, 6, 8 ... times as wide
 
 
 class Generator:
@@ -102,7 +104,7 @@ class Generator:
         longest = max(map(len, prompts))
         begin = -(-longest // CHUNK) * CHUNK
         count = min(tokens, self.context - longest)
-        width = max(SMALLEST, 2 ** (begin + count - 1).bit_length())
+        width = _width(begin + count)
         buffers = np.zeros((2, len(prompts), width), np.int32)
         for row, ids in enumerate(prompts):
             buffers[0, row, begin - len(ids) : begin] = ids
@@ -110,11 +112,19 @@ class Generator:
         state = self.prefill(*map(tf.constant, (*buffers, np.int32(begin))))
         placed = np.zeros((len(prompts), width), np.float32)
         placed[:, begin : begin + count] = draws[:, :count]
-        limit = begin
+        limit, step, now = begin, STREAM, time.monotonic()
         while limit < begin + count and not bool(tf.reduce_all(state.ended)):
-            limit = min(limit + STREAM, begin + count)
+            limit = min(limit + step, begin + count)
             state = State(*self.decode(state, np.int32(limit), placed))
             yield _added(state, begin, limit), state.ended.numpy()
+            before, now = now, time.monotonic()
+            step = 2 * step if now - before < PACE / 2 else step
+
+
+def _width(columns: int) -> int:
+    """Return the width of the buffer that has room for so many columns."""
+    width = max(SMALLEST, 2 ** (columns - 1).bit_length())
+    return width * 3 // 4 if width > SMALLEST and columns <= width * 3 // 4 else width
 
 
 def _added(state: State, begin: int, end: int) -> list[list[int]]:

@@ -110,7 +110,7 @@ class MultiHeadAttention(keras.layers.Layer):
             memory_segments: (b, s), 0 = padding.
             cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
                 `x` begins, order and segments (b, s) with those of `x` in place, and keys and
-                values (b, s, g, e). Returned second, with those of `x` in place: keys and values.
+                values (b g, s, e). Returned second, with those of `x` in place: keys and values.
             training: whether weights are dropped.
             return_weights: also return the attention weights (b, h, t, s).
         """
@@ -127,9 +127,8 @@ class MultiHeadAttention(keras.layers.Layer):
         key_order, key_segments = (order, segments) if own else (None, memory_segments)
         if cache is not None:
             column, key_order, key_segments, keys, values = cache
-            k = ops.slice_update(keys, (0, column, 0, 0), ops.cast(k, keys.dtype))
-            v = ops.slice_update(values, (0, column, 0, 0), ops.cast(v, values.dtype))
-            kept = (k, v)
+            (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
+            kept = (keys, values)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
         pooled = self.attention(
@@ -170,3 +169,11 @@ class MultiHeadAttention(keras.layers.Layer):
         """Rebuild the layer."""
         position = keras.saving.deserialize_keras_object(config["position"])
         return cls(**{**config, "mask": Mask.from_json(config["mask"]), "position": position})
+
+
+def _put(new: Tensor, held: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all keys or values (b, s, g, e), and the cache (b g, s, e), with the new in place."""
+    t, g, e = ops.shape(new)[1], *new.shape[2:]
+    rows = ops.reshape(ops.transpose(new, (0, 2, 1, 3)), (-1, t, e))
+    held = ops.slice_update(held, (0, column, 0), ops.cast(rows, held.dtype))
+    return ops.transpose(ops.reshape(held, (-1, g, ops.shape(held)[1], e)), (0, 2, 1, 3)), held

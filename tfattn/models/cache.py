@@ -4,7 +4,8 @@ A flat tuple of tensors, for that is what loops and exported functions carry:
 
     column             the first free column, int32
     order, segments    (b, s) int32 of the tokens so far; segment 0 = padding, or not filled yet
-    keys, values       (b, s, g, e) of each block in turn
+    keys, values       (b g, s, e) of each block in turn: as batched products read them, so that XLA
+                       writes a column in place and copies nothing
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,8 @@ def empty(config: TransformerConfig, batch: Any, length: int, dtype: str) -> tup
         length: columns that there is room for.
         dtype: of keys and values: the compute dtype of the model.
     """
-    shape = (batch, length, config.kv_heads or config.heads, config.dim // config.heads)
+    groups = config.kv_heads or config.heads
+    shape = (batch * groups, length, config.dim // config.heads)
     places = [ops.zeros((batch, length), "int32") for _ in range(SHARED - 1)]
     kept = [ops.zeros(shape, dtype) for _ in range(2 * config.depth)]
     return (ops.zeros((), "int32"), *places, *kept)

@@ -31,7 +31,7 @@ class State(NamedTuple):
     column: Tensor  # () int32, the next one to fill
     tokens: Tensor  # (b, s) int32
     segments: Tensor  # (b, s) int32: 1 where there is a token
-    logits: Tensor  # (b, v) float32 of the next token
+    hidden: Tensor  # (b, d) of the last token
     seen: Tensor  # (b, v) bool: tokens so far, for the repetition penalty; (b, 0) without one
     ended: Tensor  # (b,) bool
     cache: tuple[Tensor, ...]
@@ -61,9 +61,8 @@ def prefill(
     """
     batch, length = ops.shape(tokens)[0], ops.shape(tokens)[1]
     positions = ops.maximum(ops.cumsum(segments, axis=1) - 1, 0)
-    last = ops.full((batch, 1), CHUNK - 1, "int32")
 
-    def read(column, logits, held):
+    def read(column, hidden, held):
         features = {
             name: ops.slice(whole, (0, column), (batch, CHUNK))
             for name, whole in (
@@ -72,22 +71,22 @@ def prefill(
                 ("positions", positions),
             )
         }
-        found, held = model({**features, "predict_positions": last}, training=False, cache=held)
-        return column + CHUNK, found[:, 0], held
+        hidden, held = model.encode(features, cache=held)
+        return column + CHUNK, hidden[:, -1], held
 
     vocabulary = model.config.vocab_size
     start = (
         ops.zeros((), "int32"),
-        ops.zeros((batch, vocabulary), "float32"),
+        ops.zeros((batch, model.config.dim), model.compute_dtype),
         cache.empty(model.config, batch, length, model.compute_dtype),
     )
-    column, logits, held = ops.while_loop(lambda column, *_: column < end, read, start)
+    column, hidden, held = ops.while_loop(lambda column, *_: column < end, read, start)
     seen = ops.zeros((batch, 0), "bool")
     if sampling.repetition_penalty != 1:
         there = ops.where(segments != 0, tokens, vocabulary)  # a class beyond the last for no token
         seen = ops.any(ops.one_hot(there, vocabulary, dtype="bool"), axis=1)
     ended = ops.zeros((batch,), "bool")
-    return State(column, tokens, segments, logits, seen, ended, held)
+    return State(column, tokens, segments, hidden, seen, ended, held)
 
 
 def decode(
@@ -110,13 +109,14 @@ def decode(
     """
     vocabulary = model.config.vocab_size
 
-    def more(column, tokens, segments, logits, seen, ended, held):
+    def more(column, tokens, segments, hidden, seen, ended, held):
         return ops.logical_and(column < limit, ops.logical_not(ops.all(ended)))
 
     def add(*values):
         state = State(*values)
         draw = ops.slice(uniform, (0, state.column), (ops.shape(uniform)[0], 1))
-        token = choose(state.logits, state.seen, draw, sampling)  # (b, 1)
+        logits = model.logits(state.hidden[:, None])[:, 0]  # (b, v)
+        token = choose(logits, state.seen, draw, sampling)  # (b, 1)
         ended = ops.logical_or(state.ended, ops.any(token == stops[None], axis=1))
         real = ops.cast(ops.logical_not(ended), "int32")[:, None]
         token = token * real
@@ -128,8 +128,8 @@ def decode(
         segments = ops.slice_update(state.segments, place, real)
         position = ops.maximum(ops.sum(segments, axis=1, keepdims=True) - 1, 0)
         features = {"tokens": token, "segments": real, "positions": position}
-        logits, held = model(features, training=False, cache=state.cache)
-        return State(state.column + 1, tokens, segments, logits[:, 0], seen, ended, held)
+        hidden, held = model.encode(features, cache=state.cache)
+        return State(state.column + 1, tokens, segments, hidden[:, 0], seen, ended, held)
 
     return State(*ops.while_loop(more, lambda *values: tuple(add(*values)), tuple(state)))
 

@@ -168,6 +168,32 @@ class Transformer(keras.Model):
         (tfattn/models/cache.py) holds now. Tokens then go on where it ends, and need `segments`
         and `positions`.
         """
+        hidden, segments, more = self._hidden(features, training, return_weights, cache)
+        places = features.get("predict_positions") if isinstance(features, dict) else None
+        answers = self._answers(hidden, segments, places, training)
+        return answers if more is None else (answers, more)
+
+    def encode(
+        self, features: dict[str, Tensor] | Tensor, cache: tuple[Tensor, ...] | None = None
+    ) -> Any:
+        """Return the hidden states (b, t, d) without heads, and with them what a given cache holds.
+
+        `logits` makes the output of a Tokens head of them: a loop that generates carries (b, d)
+        from token to token, not (b, v).
+        """
+        hidden, _, held = self._hidden(features, False, False, cache)
+        return hidden if held is None else (hidden, held)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits (b, t, v) of the one Tokens head from hidden states (b, t, d)."""
+        (head,) = (head for head in self.heads if isinstance(head, Tokens))
+        return self.head_layers[head.name](hidden, self._matrix(head))
+
+    def _matrix(self, head):
+        return ops.convert_to_tensor(self.stem.tokens.embeddings) if head.tied else None
+
+    def _hidden(self, features, training, return_weights, cache):
+        """Return hidden states, segments, and attention weights or cache."""
         if not isinstance(features, dict):
             features = {"tokens": features}
         for name in features:
@@ -192,8 +218,7 @@ class Transformer(keras.Model):
             return_weights=return_weights,
         )
         hidden, more = hidden if return_weights or cache is not None else (hidden, None)
-        answers = self._answers(hidden, segments, features.get("predict_positions"), training)
-        return answers if more is None else (answers, more)
+        return hidden, segments, more
 
     def _positions(self, tokens):
         length, limit = tokens.shape[1], self.config.max_length
@@ -206,8 +231,7 @@ class Transformer(keras.Model):
         answers = {}
         for head in self.heads:
             if isinstance(head, Tokens):
-                tied = ops.convert_to_tensor(self.stem.tokens.embeddings) if head.tied else None
-                answer = self.head_layers[head.name](hidden, tied, predict_positions)
+                answer = self.head_layers[head.name](hidden, self._matrix(head), predict_positions)
             elif isinstance(head, Classify):
                 pool = {"mean": mean_pool, "last": last_pool}.get(head.pool)
                 vector = pooled if pool is None else pool(hidden, segments)
