@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pipelines import flags, recipes
+from pipelines.defaults import FINETUNE, RECIPES, TASKS
 from pipelines.quiet import import_tensorflow
 from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
 from pipelines.run_commands import Evaluate, Export, Fill, Generate, check_files
@@ -51,7 +52,7 @@ class Pretrain:
             if self.preset is not None:
                 base = _recipe_of(self.preset).model
             if base is None:
-                listed = ", ".join(recipes.RECIPES)
+                listed = ", ".join(RECIPES)
                 raise InputError(f"preset: expected --init, --from or one of: {listed}.")
             config = base
             if self.preset is not None:  # room for what the data has, no more
@@ -95,7 +96,7 @@ class Finetune:
     data: TableData = TableData()
     classify: recipes.Classification = recipes.Classification()
     regress: recipes.Regression = recipes.Regression()
-    train: recipes.TrainConfig = recipes.FINETUNE
+    train: recipes.TrainConfig = FINETUNE
     monitor: MonitorConfig = MonitorConfig()
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class Finetune:
         objectives = {"classify": self.classify, "regress": self.regress}
         objective = objectives.pop(self.task)
         for name, other in objectives.items():
-            if other != recipes.TASKS[name]:
+            if other != TASKS[name]:
                 raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
         recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
         for flag, files in (("train", self.data.train), ("validation", self.data.validation)):
@@ -130,7 +131,7 @@ class Presets:
 
         table = Table("preset", "dim", "depth", "heads", "parameters", title="presets")
         counts = {}
-        for name, recipe in recipes.RECIPES.items():
+        for name, recipe in RECIPES.items():
             config = recipe.model
             if config is not None:
                 counts[name] = config.parameter_count()
@@ -179,7 +180,7 @@ def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None
     """
     seen = flags.glance(COMMANDS[name], words)
     given, model = getattr(seen, "from_", None), None
-    preset = recipes.RECIPES.get(getattr(seen, "preset", None) or "")
+    preset = RECIPES.get(getattr(seen, "preset", None) or "")
     if given is not None:
         found, model = _repeat(name, given)
     elif preset is not None:
@@ -227,9 +228,9 @@ def _repeat(name, given):
 
 
 def _recipe_of(preset):
-    if preset not in recipes.RECIPES:
-        raise InputError(f"preset: {unknown('preset', preset, recipes.RECIPES)}")
-    return recipes.RECIPES[preset]
+    if preset not in RECIPES:
+        raise InputError(f"preset: {unknown('preset', preset, RECIPES)}")
+    return RECIPES[preset]
 
 
 def as_json(result: dict[str, Any]) -> str:

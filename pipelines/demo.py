@@ -23,6 +23,7 @@ from pipelines import recipes
 from pipelines.data.sources import CACHE, embedded_corpus
 from pipelines.data.tables import Table as Labelled
 from pipelines.data.tables import read_table
+from pipelines.defaults import FINETUNE
 from pipelines.evaluate import evaluate, open_finished
 from pipelines.export import export
 from pipelines.fill import fill
@@ -120,9 +121,7 @@ def finetuning(rate: float, seed: int, fresh: bool, init: Path, task: Path) -> R
         None,
         recipes.Classification(dropout=0.0),
         TableData((str(task / "train.tsv"),), (str(task / "validation.tsv"),)),
-        replace(
-            recipes.FINETUNE, rate=rate, seed=seed, epochs=2, compile="graph", evaluate_every=42
-        ),
+        replace(FINETUNE, rate=rate, seed=seed, epochs=2, compile="graph", evaluate_every=42),
         recipes.MonitorConfig(histograms=False, attention=seed == 0),
         str(init),
         fresh,

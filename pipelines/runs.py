@@ -24,9 +24,9 @@ from typing import Any
 from rich.markup import escape
 
 from pipelines.progress import say
-from pipelines.recipes import Recipe, differences
+from pipelines.recipes import Recipe
 from tfattn.errors import InputError
-from tfattn.spec import Spec
+from tfattn.spec import Spec, differences
 
 SHOWN = 5  # differences that a message lists
 

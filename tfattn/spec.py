@@ -95,6 +95,27 @@ class Spec:
             raise InputError(f"{path}: expected a {cls.__name__} in JSON. {error}.") from None
 
 
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A field in which two Specs differ."""
+
+    name: str
+    here: object = dataclasses.field(compare=False)
+    there: object = dataclasses.field(compare=False)
+
+
+def differences(here: Spec, there: Spec, prefix: str = "") -> list[Difference]:
+    """Return the fields in which two Specs differ, such as `train.steps`."""
+    found = []
+    for name in here.__dataclass_fields__:
+        a, b = getattr(here, name), getattr(there, name, None)
+        if isinstance(a, Spec) and isinstance(b, Spec) and type(a) is type(b):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(Difference(prefix + name, a, b))
+    return found
+
+
 def unknown(what: str, name: str, known: typing.Iterable[str]) -> str:
     """One sentence about a name that is not known, with the nearest that is."""
     known = sorted(known)

@@ -13,8 +13,10 @@ from finished import command
 
 from pipelines import commands, flags, recipes
 from pipelines.__main__ import main
+from pipelines.defaults import RECIPES
 from pipelines.recipes import Recipe
 from pipelines.runs import Interrupted
+from tfattn.spec import differences
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(commands.COMMANDS)
@@ -116,7 +118,7 @@ def test_help_shows_the_defaults_of_the_preset_or_the_recipe(finished):
         ["pretrain", "--from", recipe],
         ["pretrain", f"--from={recipe}"],
     )
-    rates = {name: str(recipes.RECIPES[name].train.rate) for name in ("bert-mini", "bert-tiny")}
+    rates = {name: str(RECIPES[name].train.rate) for name in ("bert-mini", "bert-tiny")}
     assert rates["bert-mini"] != rates["bert-tiny"]
     assert defaults_of(mini)["--train.rate"] == rates["bert-mini"]
     assert defaults_of(aside)["--train.rate"] == rates["bert-mini"]
@@ -183,7 +185,7 @@ def test_presets_are_listed_with_their_exact_counts(capsys):
     assert main(["presets"]) == 0
     out, err = capsys.readouterr()
     counts = json.loads(out)
-    assert list(counts) == list(recipes.RECIPES)
+    assert list(counts) == list(RECIPES)
     assert counts["bert-base-uncased"] == 108_891_648
     assert all(name in err and f"{count:,}" in err for name, count in counts.items())
 
@@ -206,7 +208,7 @@ def test_flags_beside_a_recipe_win(finished):
     given = str(finished.pretrained / "recipe.json")
     words = ["--from", given, "--train.seed", "1", "--model.dropout", "0.5", "--data.length", "9"]
     there, here = Recipe.load(given), pretraining(words)
-    found = {d.name: d.here for d in recipes.differences(here, there)}
+    found = {d.name: d.here for d in differences(here, there)}
     assert found == {"train.seed": 1, "model.dropout": 0.5, "data.length": 9}
 
 

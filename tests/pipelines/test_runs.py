@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipelines import runs
-from pipelines.recipes import RECIPES
+from pipelines.defaults import RECIPES
 from pipelines.runs import (
     Run,
     claim,

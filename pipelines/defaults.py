@@ -1,0 +1,90 @@
+"""The recipe of each preset, and of each task of fine-tuning: the defaults of the commands."""
+
+from dataclasses import replace
+
+from pipelines.recipes import (
+    CausalLM,
+    Classification,
+    MaskedLM,
+    Objective,
+    Recipe,
+    Regression,
+    TextData,
+    TrainConfig,
+)
+from tfattn.families import preset
+
+# Training from scratch, a row a preset. Published: base and large (arXiv:1810.04805, A.2); the
+# smaller ones learn faster at higher rates (arXiv:1908.08962 found 5e-4 to 1e-4 over longer runs).
+_RATES = {
+    "bert-tiny": 2e-3,
+    "bert-mini": 1e-3,
+    "bert-small": 7e-4,
+    "bert-medium": 5e-4,
+    "bert-base-uncased": 1e-4,
+    "bert-base-cased": 1e-4,
+    "bert-large-uncased": 1e-4,
+}
+
+RECIPES = {
+    name: Recipe(
+        model=preset(name),
+        objective=MaskedLM(),
+        data=TextData(lowercase=not name.endswith("-cased")),
+        train=TrainConfig(steps=10_000, rate=rate),
+    )
+    for name, rate in _RATES.items()
+}
+# Table 2.1 of arXiv:2005.14165, GPT-2 by size from there; GPT, section 4.1; LLaMA, table 2. The
+# miniatures as above.
+_GPT_RATES = {
+    "gpt1-tiny": 1e-3,
+    "gpt1-117m": 2.5e-4,
+    "gpt2-tiny": 2e-3,
+    "gpt2-mini": 1e-3,
+    "gpt2-small": 6e-4,
+    "gpt2-medium": 3e-4,
+    "gpt2-large": 2.5e-4,
+    "gpt2-xl": 2e-4,
+    "gpt3-tiny": 2e-3,
+    "gpt3-125m": 6e-4,
+    "gpt3-350m": 3e-4,
+    "gpt3-760m": 2.5e-4,
+    "gpt3-1.3b": 2e-4,
+    "gpt3-2.7b": 1.6e-4,
+    "gpt3-6.7b": 1.2e-4,
+    "gpt3-13b": 1e-4,
+    "gpt3-175b": 0.6e-4,
+    "gpt-neo-tiny": 2e-3,
+    "gpt-neo-125m": 6e-4,
+    "gpt-neo-1.3b": 2e-4,
+    "gpt-neo-2.7b": 1.6e-4,
+    "llama-tiny": 2e-3,
+    "llama-mini": 1e-3,
+    "llama-7b": 3e-4,
+    "llama2-70b": 1.5e-4,
+    "tinyllama-1.1b": 4e-4,
+}
+_BYTEPAIR = TextData(algorithm="bpe")
+_GPT = TrainConfig(steps=10_000, schedule="cosine", warmup=0.05, weight_decay=0.1)
+RECIPES |= {
+    name: Recipe(preset(name), CausalLM(), _BYTEPAIR, replace(_GPT, rate=rate))
+    for name, rate in _GPT_RATES.items()
+}
+
+# nanoGPT's README and config/train_shakespeare_char.py.
+_CHARACTERS = TextData(
+    algorithm="characters", separator="file", split="tail", validation_share=0.1, length=64
+)
+_NANOGPT = replace(_GPT, steps=2000, batch=12, beta2=0.99, rate=1e-3)
+RECIPES["nanogpt-tiny"] = Recipe(preset("nanogpt-tiny"), CausalLM(), _CHARACTERS, _NANOGPT)
+RECIPES["nanogpt-mini"] = Recipe(
+    preset("nanogpt-mini"),
+    CausalLM(),
+    replace(_CHARACTERS, length=256),
+    replace(_NANOGPT, steps=5000, batch=64, warmup=0.02),
+)
+
+# Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
+FINETUNE = TrainConfig(epochs=3, rate=1e-4, beta2=0.999)
+TASKS: dict[str, Objective] = {"classify": Classification(), "regress": Regression()}
