@@ -21,7 +21,7 @@ from rich.table import Table
 
 import tfattn
 from pipelines.data.bytepair import END, BytePair, letters
-from pipelines.generate import Generator
+from pipelines.generator import Generator
 from tfattn.families.gpt2 import HEAD
 from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling

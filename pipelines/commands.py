@@ -81,14 +81,14 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Train a model that starts from another on labelled texts.
+    """Train a model that starts from another on labelled texts, or on texts and answers.
 
     Example: python -m pipelines finetune classify --init runs/mine
     --data.train train.tsv --data.validation val.tsv --out runs/reviews
     """
 
-    # What to learn: the class of a text, or a number for it.
-    task: tyro.conf.Positional[Literal["classify", "regress"]] = "classify"
+    # What to learn: the class of a text, a number for it, or a text that answers it.
+    task: tyro.conf.Positional[Literal["classify", "regress", "text2text"]] = "classify"
     out: Folder = None  # run directory; the same command again resumes; none: runs/TASK
     init: Folder = None  # required: a run, a saved model or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from --init: does pretraining pay?
@@ -96,6 +96,7 @@ class Finetune:
     data: TableData = TableData()
     classify: recipes.Classification = recipes.Classification()
     regress: recipes.Regression = recipes.Regression()
+    text2text: recipes.TextToText = recipes.TextToText()
     train: recipes.TrainConfig = FINETUNE
     monitor: MonitorConfig = MonitorConfig()
 
@@ -103,7 +104,7 @@ class Finetune:
         """Train, and return what to print."""
         if self.init is None:
             raise InputError("init: expected a run or a folder with a model. Received none.")
-        objectives = {"classify": self.classify, "regress": self.regress}
+        objectives = {name: getattr(self, name) for name in TASKS}
         objective = objectives.pop(self.task)
         for name, other in objectives.items():
             if other != TASKS[name]:
@@ -221,7 +222,7 @@ def _repeat(name, given):
     kind = type(recipe.objective)
     if name == "pretrain" and isinstance(recipe.data, TextData):
         return Pretrain(**own, objective=recipe.objective), recipe.model
-    task = {recipes.Classification: "classify", recipes.Regression: "regress"}.get(kind)
+    task = {type(objective): task for task, objective in TASKS.items()}.get(kind)
     if name == "finetune" and task is not None:
         return Finetune(**own, **{"task": task, task: recipe.objective}), None
     raise InputError(f"{given}: expected a recipe of {name}. Received one of {kind.__name__}.")

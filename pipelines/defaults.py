@@ -10,6 +10,7 @@ from pipelines.recipes import (
     Recipe,
     Regression,
     TextData,
+    TextToText,
     TrainConfig,
 )
 from tfattn.families import preset
@@ -87,4 +88,8 @@ RECIPES["nanogpt-mini"] = Recipe(
 
 # Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
 FINETUNE = TrainConfig(epochs=3, rate=1e-4, beta2=0.999)
-TASKS: dict[str, Objective] = {"classify": Classification(), "regress": Regression()}
+TASKS: dict[str, Objective] = {
+    "classify": Classification(),
+    "regress": Regression(),
+    "text2text": TextToText(),
+}

@@ -120,7 +120,7 @@ class Engine:
             for name in sums:
                 sums[name] += float(found[name])
                 divisors[name] += float(weights[name])
-            if isinstance(batch["targets"], tf.Tensor):  # one target a row: metrics of the split
+            if output is not None:  # one answer a row: metrics of the split
                 real = batch["real"].numpy() > 0
                 outputs.append(output.numpy()[real])
                 targets.append(batch["targets"].numpy()[real])
@@ -190,8 +190,7 @@ class Engine:
 
     def _microbatch(self, batch, divisors):
         with backend.fusing(self.mode == "fused"), tf.GradientTape() as tape:
-            outputs = self.model(batch["features"], training=True)
-            sums = self.objective.sums(outputs, batch)
+            sums, _ = self.objective.measure(self.model, batch, True)
             terms = {n: sums[n] / divisors[of] for n, of in self.objective.terms.items()}
             loss = tf.add_n([terms[name] for name in self.objective.losses])
         variables = [v.value for v in self._trainables()]
@@ -214,8 +213,7 @@ class Engine:
 
     def _local_evaluation(self, batch):
         with backend.fusing(self.mode == "fused"):
-            outputs = self.model(batch["features"], training=False)
-            sums = self.objective.sums(outputs, batch)
+            sums, outputs = self.objective.measure(self.model, batch, False)
         weights = {n: tf.reduce_sum(batch["weights"][of]) for n, of in self.objective.terms.items()}
         return sums, weights, outputs
 

@@ -16,6 +16,7 @@ from pipelines.progress import console
 from pipelines.recipes import Recipe, TrainConfig
 from pipelines.runs import Run, find_run
 from pipelines.tasks import text_rows, work
+from tfattn.errors import InputError
 from tfattn.models.transformer import Transformer
 
 
@@ -27,6 +28,17 @@ class Finished:
     recipe: Recipe
     model: Transformer
     tokenizer: Tokenizer
+
+    @property
+    def prefix(self) -> bool:
+        """Return whether prompts are read in both directions."""
+        return isinstance(self.recipe.objective, recipes.CausalLM) and self.recipe.objective.prefix
+
+    @property
+    def joint(self) -> str:
+        """Return what stands between a prompt and its answer."""
+        objective = self.recipe.objective
+        return objective.joint if isinstance(objective, recipes.TextToText) else ""
 
 
 def open_finished(folder: str) -> Finished:
@@ -40,24 +52,36 @@ def open_finished(folder: str) -> Finished:
     return Finished(run, Recipe.load(run.resolved), model, load_tokenizer(run.model))
 
 
-def evaluate(folder: str, files: tuple[str, ...], batch: int = 64) -> dict[str, Any]:
+def evaluate(
+    folder: str, files: tuple[str, ...], batch: int = 64, stride: int | None = None
+) -> dict[str, Any]:
     """Return the metrics of a run's model on files of the kind that it was trained on.
 
+    Args:
+        folder: of a finished run.
+        files: globs; none = its own validation split.
+        batch: rows at a time.
+        stride: of a causal model: tokens that each row has new, the rest being context of theirs.
+
     Raises:
-        InputError: a run or files that cannot be used.
+        InputError: a run or files that cannot be used, or a stride that the run has no use for.
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
     if isinstance(data, recipes.TableData):
+        if stride is not None:
+            raise InputError(
+                f"stride: expected none, for {folder} learnt from a table. Received: {stride}."
+            )
         table = read_labelled(data, files or data.validation, "files" if files else "validation")
         length = data.length or done.model.config.max_length
         rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
-        objective = work(recipe.objective)
+        objective = work(recipe.objective, done.model.heads, recipe.train.seed)
         batches = Batches(rows, objective.batch, batch, 0)
         count = {"rows": len(rows), "rows_cut": rows.cut}
     else:
         objective, rows, draws = text_rows(
-            done.run, recipe, files, done.tokenizer, done.model.heads
+            done.run, recipe, files, done.tokenizer, done.model.heads, stride
         )
         batches = Batches(rows, objective.batch, batch, 0, draws)
         count = {"rows": len(rows)}

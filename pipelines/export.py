@@ -160,7 +160,7 @@ def served(
 ) -> Served | Continues:
     """Return the module that is saved for a finished run."""
     data, objective = done.recipe.data, done.recipe.objective
-    if isinstance(objective, recipes.CausalLM):
+    if isinstance(objective, recipes.CausalLM | recipes.TextToText):
         half = max(1, done.model.config.max_length // 2)
         return Continues(done, half if tokens is None else tokens, sampling or Sampling())
     pairs = getattr(data, "text_pair", None) is not None

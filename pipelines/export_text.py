@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from pipelines.data.randomness import uniform
 from pipelines.evaluate import Finished
+from pipelines.generator import DRAW
 from tfattn.errors import InputError
 from tfattn.models.generate import CHUNK, check, decode, prefill
 from tfattn.models.sampling import Sampling
@@ -35,6 +36,7 @@ class Continues(tf.Module):
                 f"{context}. Received: {tokens}."
             )
         self.model, self.tokens, self.sampling = done.model, tokens, sampling
+        self.prefix, self.joint = done.prefix, done.joint
         self.inner = done.tokenizer.in_graph()  # attached, or its tables are not saved
         if not hasattr(self.inner, "detokenize"):
             raise InputError(
@@ -52,7 +54,7 @@ class Continues(tf.Module):
         return self._sample(text, tf.constant(0, tf.int64))
 
     def _sample(self, text, seed):
-        ids = tf.cast(self.inner.tokenize(text), tf.int32)
+        ids = tf.cast(self.inner.tokenize(tf.strings.join([text, self.joint])), tf.int32)
         batch = tf.shape(text)[0]
         if self.start is not None:
             ids = tf.concat([tf.fill([batch, 1], self.start), ids], axis=1)
@@ -72,9 +74,9 @@ class Continues(tf.Module):
         columns = tf.range(width)[None]
         real = (columns < begin) & (columns >= begin - lengths[:, None])
         segments = tf.cast(real, tf.int32)
-        state = prefill(self.model, tokens, segments, begin, self.sampling)
+        state = prefill(self.model, tokens, segments, begin, self.sampling, self.prefix)
         number = tf.cast(tf.range(batch), tf.int64)
-        draws = uniform(seed, 0, number * 0, number, self.tokens)
+        draws = uniform(seed, DRAW, number * 0, number, self.tokens)
         draws = tf.pad(draws, tf.stack([[0, 0], [begin, 0]]))
         stops = tf.constant([] if self.end is None else [self.end], tf.int32)
         state = decode(self.model, state, width, draws, stops, self.sampling)

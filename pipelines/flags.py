@@ -26,6 +26,7 @@ GROUPS = {
     "CausalLM": "objective.",
     "Classification": "classify.",
     "Regression": "regress.",
+    "TextToText": "text2text.",
     "TrainConfig": "train.",
     "MonitorConfig": "monitor.",
     "Sampling": "",

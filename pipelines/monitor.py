@@ -61,8 +61,7 @@ class Monitor:
                 for path, variable in model.weights_by_path().items():
                     tf.summary.histogram(path, variable.value)
             if self.settings.samples:
-                outputs = model(probe["features"], training=False)
-                rows = objective.show(outputs, probe, tokenizer, self.settings.samples)
+                rows = objective.show(model, probe, tokenizer, self.settings.samples)
                 tf.summary.text("predictions", "\n".join(rows))
             if self.settings.attention:
                 features = {name: tensor[:1] for name, tensor in probe["features"].items()}

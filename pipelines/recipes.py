@@ -39,13 +39,19 @@ class MaskedLM(Objective):
 class CausalLM(Objective):
     """Predict the next token (Radford et al. 2018, section 3.1)."""
 
+    # Read a beginning of each text, of any length, in both directions, and predict the rest
+    # (arXiv:1910.10683, section 3.2.1).
+    prefix: bool = False
+
 
 @dataclass(frozen=True)
 class Classification(Objective):
     """Tell the class of a text, or of a pair of texts."""
 
     classes: tuple[str, ...] = ()  # labels in the order of the probabilities; none: from the data
-    pool: Literal["mean", "pooler"] = "mean"  # mean of the hidden states, or BERT's layer on [CLS]
+    # What is classified: the mean of the hidden states, BERT's layer on [CLS], or the last token;
+    # none: the last token of a causal model, the mean of another.
+    pool: Literal["mean", "pooler", "last"] | None = None
     dropout: float = 0.1  # on the pooled vector
     metric: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"  # chooses the best checkpoint
 
@@ -62,7 +68,9 @@ class Classification(Objective):
 class Regression(Objective):
     """Give a text, or a pair of texts, a number."""
 
-    pool: Literal["mean", "pooler"] = "mean"  # mean of the hidden states, or BERT's layer on [CLS]
+    # What is rated: the mean of the hidden states, BERT's layer on [CLS], or the last token; none:
+    # the last token of a causal model, the mean of another.
+    pool: Literal["mean", "pooler", "last"] | None = None
     dropout: float = 0.1  # on the pooled vector
     metric: Literal["pearson", "spearman"] = "pearson"  # chooses the best checkpoint
     offset: float = 0.0  # the model gives (number - offset) / scale
@@ -73,6 +81,13 @@ class Regression(Objective):
         _check_share("regress.dropout", self.dropout)
         if self.scale < 0:
             raise InputError(f"regress.scale: expected 0 or more. Received: {self.scale}.")
+
+
+@dataclass(frozen=True)
+class TextToText(Objective):
+    """Write the answer to a text: the label column, of which alone the loss is taken."""
+
+    joint: str = "\n"  # between a text and its answer
 
 
 @dataclass(frozen=True)
@@ -216,7 +231,8 @@ class Recipe(Spec):
         if self.fresh and self.init is None:
             raise InputError("fresh: expected an init, of which to take the shape. Received none.")
         fitting = TextData if isinstance(self.objective, MaskedLM | CausalLM) else TableData
-        if not isinstance(self.objective, MaskedLM | CausalLM | Classification | Regression):
+        kinds = MaskedLM | CausalLM | Classification | Regression | TextToText
+        if not isinstance(self.objective, kinds):
             raise InputError(f"Recipe.objective: expected a task. Received: {self.objective}.")
         if not isinstance(self.data, fitting):
             raise InputError(

@@ -43,6 +43,9 @@ class Evaluate:
     run_: RunFolder  # directory of a finished run
     data: EvaluateData = EvaluateData()
     batch: int = 64  # rows at a time
+    # Of a causal model: rows overlap, and each has so many new tokens; none: rows side by side. The
+    # smaller, the more context tokens have, and the longer it takes.
+    stride: int | None = None
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Evaluate, and return what to print."""
@@ -53,7 +56,7 @@ class Evaluate:
         import_tensorflow()
         from pipelines.evaluate import evaluate, print_table
 
-        numbers = evaluate(self.run_, self.data.files, self.batch)
+        numbers = evaluate(self.run_, self.data.files, self.batch, self.stride)
         print_table(self.run_, {name: value for name, value in numbers.items() if name != "run"})
         return numbers
 

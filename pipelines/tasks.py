@@ -30,6 +30,7 @@ from pipelines.recipes import Recipe, TextData
 from pipelines.runs import Run, find_run, user_path
 from tfattn.errors import InputError
 from tfattn.families.gpt2 import HEAD as CAUSAL_HEAD
+from tfattn.mechanisms.masks import is_causal
 from tfattn.models.config import Head, Tokens, TransformerConfig
 
 
@@ -118,26 +119,46 @@ def _text(run, recipe, data, config, start):
 
 
 def text_rows(
-    run: Run, recipe: Recipe, files: tuple[str, ...], tokenizer: Tokenizer, heads: tuple[Head, ...]
+    run: Run,
+    recipe: Recipe,
+    files: tuple[str, ...],
+    tokenizer: Tokenizer,
+    heads: tuple[Head, ...],
+    stride: int | None = None,
 ) -> tuple[objectives.Objective, Rows, Draws]:
-    """Return the objective and rows of other texts, or of the run's validation store."""
+    """Return the objective and rows of other texts, or of the run's validation store.
+
+    Raises:
+        InputError: files that cannot be used, or a stride for what is no causal model.
+    """
+    causal = isinstance(recipe.objective, recipes.CausalLM)
+    length = cast(TextData, recipe.data).length
+    if stride is not None and not (causal and 1 <= stride <= length):
+        raise InputError(
+            f"stride: expected 1 to {length}, the tokens of a row, for a causal model. "
+            f"Received: {stride} for {type(recipe.objective).__name__}."
+        )
     if not files:
-        return _split(Store.open(run.data / "validation", tokenizer), recipe, tokenizer, heads)
+        store = Store.open(run.data / "validation", tokenizer)
+        return _split(store, recipe, tokenizer, heads, stride)
     with tempfile.TemporaryDirectory() as folder, data_flag("files"):
         # Mapped files live on until they are closed.
         data = replace(cast(TextData, recipe.data), files=files, validation=files)
         store = write_store(Path(folder) / "store", documents(data, "validation"), tokenizer)
-        return _split(store, recipe, tokenizer, heads)
+        return _split(store, recipe, tokenizer, heads, stride)
 
 
-def _split(store, recipe, tokenizer, heads) -> tuple[objectives.Objective, Rows, Draws]:
+def _split(
+    store, recipe, tokenizer, heads, stride=None
+) -> tuple[objectives.Objective, Rows, Draws]:
     """Return the objective, and the rows of a store as it wants them, and their draws."""
     data, spec = recipe.data, recipe.objective
     start, end, pad = tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id
     if isinstance(spec, recipes.CausalLM):
-        rows = CausalRows(store, data.length, start, end, pad, pack=data.pack)
-        head = next((head for head in heads if isinstance(head, Tokens)), CAUSAL_HEAD)
-        return CausalLM(spec, head, store.meta.bytes / rows.targets), rows, _no_draws
+        rows = CausalRows(store, data.length, start, end, pad, pack=data.pack, stride=stride)
+        # Of a prefix nothing is predicted, so that its bytes are not counted.
+        per_target = 0.0 if spec.prefix else store.meta.bytes / rows.targets
+        return CausalLM(spec, _causal_head(heads), per_target, recipe.train.seed), rows, _no_draws
     tokenizer = as_wordpiece(tokenizer, "objective")
     objective = MaskedLM(spec, tokenizer, data.length, recipe.train.seed)
     if spec.next_sentence:
@@ -157,16 +178,35 @@ def _table(run, recipe, data, config, start):
     _check_length(length, config)
     train = read_labelled(data, data.train, "train")
     validation = read_labelled(data, data.validation, "validation")
-    spec = resolve_labels(recipe.objective, train)
-    objective = work(spec)
+    causal = all(map(is_causal, config.masks))
+    if isinstance(recipe.objective, recipes.TextToText) and not causal:
+        raise InputError(
+            "init: expected a causal model, for it is to write text. Received one with the masks "
+            f"{', '.join(sorted({type(mask).__name__ for mask in config.masks}))}."
+        )
+    spec = resolve_labels(recipe.objective, train, "last" if causal else "mean")
+    objective = work(spec, start.heads, recipe.train.seed)
     rows, others = (labelled_rows(table, spec, tokenizer, length) for table in (train, validation))
     return Task(config, tokenizer, spec, objective, rows, others, _no_draws, _no_draws)
 
 
-def work(spec: recipes.Objective) -> objectives.Objective:
-    """Return the objective of labelled texts that `spec` describes."""
+def work(spec: recipes.Objective, heads: tuple[Head, ...], seed: int) -> objectives.Objective:
+    """Return the objective of labelled texts that `spec` describes.
+
+    Args:
+        spec: of the recipe, with what the labels said.
+        heads: of the model that it starts from, or that it is.
+        seed: of the recipe.
+    """
+    if isinstance(spec, recipes.TextToText):
+        return CausalLM(recipes.CausalLM(), _causal_head(heads), seed=seed)
     kinds = {recipes.Classification: Classification, recipes.Regression: Regression}
     return kinds[type(spec)](spec)
+
+
+def _causal_head(heads):
+    """Return the head over the vocabulary that a model has, or that of GPT-2."""
+    return next((head for head in heads if isinstance(head, Tokens)), CAUSAL_HEAD)
 
 
 def _check_length(length, config):

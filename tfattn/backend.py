@@ -45,11 +45,34 @@ def island(fn: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `fn`, compiled alone by XLA when it is called inside `fusing()`, without a gradient.
+
+    Args:
+        fn: written in keras.ops, from tensors to tensors.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return fn
+
+    @functools.wraps(fn)
+    def call(*args: Any) -> Any:
+        return _alone(fn)(*args) if _fusing.get() else fn(*args)
+
+    return call
+
+
+@functools.cache
+def _alone(fn: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    return tf.function(fn, jit_compile=True, autograph=False)
+
+
 @functools.cache
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
-    forward = tf.function(fn, jit_compile=True, autograph=False)
+    forward = _alone(fn)
 
     @tf.function(jit_compile=True, autograph=False)
     def backward(args, upstream):

@@ -6,6 +6,9 @@ a b c d without them, in rows of 3:
 
     tokens     a b c     with both, <s> a b   c d
     targets    b c d                a   b c   d <s>
+
+For an evaluation rows may overlap: with a stride of 1 each token but the first ones has as many
+before it as a row holds, and `counted` names the new ones.
 """
 
 import numpy as np
@@ -24,6 +27,7 @@ class CausalRows:
         end_id: what stands after it, or None.
         pad_id: fills rows up; None = 0, and `segments` tells.
         pack: whether pieces share rows; otherwise each has a row to itself.
+        stride: targets of a row that no row before it has, of each document; None = all.
     """
 
     def __init__(
@@ -35,16 +39,19 @@ class CausalRows:
         pad_id: int | None = None,
         *,
         pack: bool = True,
+        stride: int | None = None,
     ):
         self.store, self.length, self.pad_id = store, length, pad_id or 0
+        self._stride = step = stride or length
         self._edges = [e for e in (start_id, end_id) if e is not None]
         self._before = int(start_id is not None)
         self._start, self._end = start_id or 0, end_id or 0
         offsets = store.offsets.astype(np.int64)
         predicted = np.diff(offsets) + len(self._edges) - 1  # targets of each document
-        counts = -(-predicted // length)  # pieces of each document
+        later = -(-np.maximum(predicted - length, 0) // step)
+        counts = np.where(predicted > 0, 1 + later, 0)  # pieces of each document
         nth = ranges(0 * counts, counts)
-        sizes = np.minimum(np.repeat(predicted, counts) - length * nth, length)
+        sizes = np.minimum(np.repeat(predicted, counts) - step * nth, length)
         if not len(sizes):
             raise InputError(
                 "store: expected documents of two or more tokens, one to predict the other from. "
@@ -53,7 +60,8 @@ class CausalRows:
         rows = best_fit(sizes, length) if pack else np.arange(len(sizes))
         order = np.argsort(rows, kind="stable")  # within a row as in the store
         self._sizes = sizes[order]
-        self._places = (length * nth)[order]  # of each piece's first input in its document
+        self._known = np.where(nth > 0, length - step, 0)[order]  # targets that were there before
+        self._places = (step * nth)[order]  # of each piece's first input in its document
         self._documents = np.repeat(np.arange(len(counts)), counts)[order]
         self._splits = np.concatenate([[0], np.cumsum(np.bincount(rows))])  # of pieces into rows
 
@@ -64,10 +72,13 @@ class CausalRows:
     @property
     def targets(self) -> int:
         """Return how many tokens are predicted in one pass over the rows."""
-        return int(self._sizes.sum())
+        return int((self._sizes - self._known).sum())
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Return `tokens`, `targets`, `segments` and `positions` of these rows, (b, t) int32."""
+        """Return `tokens`, `targets`, `segments` and `positions` of these rows, (b, t) int32.
+
+        Where rows overlap also `counted`, 1 at the targets that no row before has.
+        """
         indices = checked(indices, len(self))
         counts = self._splits[indices + 1] - self._splits[indices]
         pieces = ranges(self._splits[indices], counts)
@@ -82,6 +93,11 @@ class CausalRows:
         found = {name: np.zeros(shape, np.int32) for name in ("segments", "positions")}
         found["segments"].flat[places] = np.repeat(1 + ranges(0 * counts, counts), sizes)
         found["positions"].flat[places] = ranges(0 * sizes, sizes)
+        if self._stride < self.length:
+            found["counted"] = np.zeros(shape, np.int32)
+            found["counted"].flat[places] = ranges(0 * sizes, sizes) >= np.repeat(
+                self._known[pieces], sizes
+            )
         documents = np.repeat(self._documents[pieces], sizes)
         at = ranges(self._places[pieces], sizes) - self._before  # -1 is the start token
         for name, token in (("tokens", at), ("targets", at + 1)):

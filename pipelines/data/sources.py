@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from pipelines import recipes
+from pipelines.data.answer_rows import AnswerRows
 from pipelines.data.corpus import read_documents
 from pipelines.data.embedded import write_embedded
 from pipelines.data.records import data_flag
@@ -167,12 +169,21 @@ def read_labelled(data: recipes.TableData, files: tuple[str, ...], flag: str) ->
         )
 
 
-def resolve_labels(objective: recipes.Objective, table: Table) -> recipes.Objective:
+def resolve_labels(
+    objective: recipes.Objective, table: Table, pool: Literal["mean", "last"]
+) -> recipes.Objective:
     """Return the objective with the classes, or the offset and scale, of the training labels.
+
+    Args:
+        objective: of the recipe.
+        table: of training.
+        pool: what is pooled where the objective does not say.
 
     Raises:
         InputError: one class only, or labels that are not numbers.
     """
+    if isinstance(objective, recipes.Classification | recipes.Regression):
+        objective = replace(objective, pool=objective.pool or pool)
     if isinstance(objective, recipes.Classification):
         return objective if objective.classes else replace(objective, classes=classes_of(table))
     if isinstance(objective, recipes.Regression) and not objective.scale:
@@ -183,8 +194,11 @@ def resolve_labels(objective: recipes.Objective, table: Table) -> recipes.Object
 
 def labelled_rows(
     table: Table, objective: recipes.Objective, tokenizer: Tokenizer, length: int
-) -> TableRows:
+) -> TableRows | AnswerRows:
     """Return the rows of a table, with labels as the objective counts them."""
+    if isinstance(objective, recipes.TextToText):
+        texts = [text + objective.joint for text in table.texts]
+        return AnswerRows(tokenizer, texts, table.labels, length)
     if isinstance(objective, recipes.Classification):
         labels = np.asarray(label_ids(table, objective.classes), np.int32)
     else:

@@ -1,6 +1,6 @@
 """Objectives at work: which head, how rows become batches, and what is summed up of the outputs.
 
-A batch is `{"features", "targets", "weights"}`. An objective's `sums` gives each term's weighted
+A batch is `{"features", "targets", "weights"}`. An objective's `measure` gives each term's weighted
 sum over the batch; the engine divides by the weights of all microbatches and devices together, so
 that accumulated and distributed steps equal one large step exactly.
 """
@@ -14,8 +14,10 @@ from keras import ops
 from pipelines.data.batches import Batch
 from pipelines.data.tokenization import Tokenizer
 from tfattn.models.config import Head
+from tfattn.models.transformer import Transformer
 
 Tensor = Any
+Sums = dict[str, Tensor]
 
 
 class Objective(Protocol):
@@ -30,21 +32,29 @@ class Objective(Protocol):
         """Turn rows into features, targets and weights."""
         ...
 
-    def sums(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
-        """Return the weighted sum of each term over the batch."""
+    def measure(self, model: Transformer, batch: Batch, training: bool) -> tuple[Sums, Any]:
+        """Run the model; return the weighted sum of each term over the batch, and the outputs.
+
+        Outputs are a row for each row of the batch where `score` reads them, else None.
+        """
         ...
 
     def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Return what can only be measured over the whole split; {} where nothing is."""
-        ...
+        return {}
 
     def derived(self, numbers: dict[str, float]) -> dict[str, float]:
         """Return what follows from the numbers of an evaluation, such as the perplexity."""
+        return {}
+
+    def show(self, model: Transformer, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
+        """Return what the model says of at most `count` rows as lines of a Markdown table."""
         ...
 
-    def show(self, outputs: Any, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
-        """Return at most `count` predictions as rows of a Markdown table."""
-        ...
+
+def first(batch: Batch, count: int) -> Batch:
+    """Return the first rows of a batch."""
+    return tf.nest.map_structure(lambda x: x[:count], batch)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -2,50 +2,71 @@
 
 import math
 
-import numpy as np
 import tensorflow as tf
 
 from pipelines import recipes
-from pipelines.data.tokenization import Tokenizer
-from pipelines.objectives import cell, cross_entropy, hits
-from tfattn import backend
+from pipelines.data.randomness import uniform
+from pipelines.generator import Generator
+from pipelines.objectives import Objective, cell
 from tfattn.models.config import Head, Tokens
+from tfattn.models.sampling import Sampling
 
-SHOWN = 60  # tokens before the one that is shown
+PREFIX = 1  # purpose of random numbers
+GIVEN, ADDED = 24, 40  # tokens of a text that is shown, and of how the model goes on
 
 
-class CausalLM:
+class CausalLM(Objective):
     """Predict every token from those before it in its row.
+
+    As a prefix language model: of each text of n tokens the first p, drawn from 1 to n, see each
+    other, and what follows them is predicted (arXiv:1910.10683, section 3.2.1). Draws are keyed by
+    (seed, epoch, row).
 
     Args:
         spec: of the recipe.
         head: over the vocabulary.
         bytes_per_target: of the split that is evaluated; 0 = not known, and not reported by bytes.
+        seed: of the draws.
     """
 
-    def __init__(self, spec: recipes.CausalLM, head: Tokens, bytes_per_target: float = 0.0):
-        self.spec, self.bytes_per_target = spec, bytes_per_target
+    def __init__(
+        self, spec: recipes.CausalLM, head: Tokens, bytes_per_target: float = 0.0, seed: int = 0
+    ):
+        self.spec, self.bytes_per_target, self.seed = spec, bytes_per_target, seed
         self.heads: tuple[Head, ...] = (head,)
         self.terms = {"loss": "tokens", "accuracy": "tokens"}
         self.losses: tuple[str, ...] = ("loss",)
         self.selects: tuple[str, bool] = ("loss", False)
-        self._cross_entropy = backend.island(cross_entropy)
+        self._generator: Generator | None = None
 
     def batch(self, rows, epoch, row):
-        """Give every token weight 1."""
+        """Give every token that is predicted weight 1."""
         features = {name: rows[name] for name in ("tokens", "segments", "positions")}
-        weights = {"tokens": tf.cast(rows["segments"] != 0, tf.float32)}
+        counted = rows.get("counted", rows["segments"]) != 0
+        if self.spec.prefix:
+            features["order"], predicted = self._prefixes(rows, epoch, row)
+            counted &= predicted
+        weights = {"tokens": tf.cast(counted, tf.float32)}
         return {"features": features, "targets": {"tokens": rows["targets"]}, "weights": weights}
 
-    def sums(self, outputs, batch):
+    def _prefixes(self, rows, epoch, row):
+        """Return what the mask compares, 0 in a prefix, and which tokens predict the next."""
+        segments, positions = rows["segments"], rows["positions"]
+        tokens = segments.shape[1]
+        same = segments[:, :, None] == segments[:, None]
+        sizes = tf.reduce_sum(tf.cast(same, tf.float32), axis=2)  # (b, t), of each token's text
+        draws = uniform(self.seed, PREFIX, epoch, row, tokens)
+        first = tf.maximum(tf.range(tokens)[None] - positions, 0)  # column where its text begins
+        draws = tf.gather(draws, first, batch_dims=1)
+        prefix = 1 + tf.cast(draws * sizes, tf.int32)
+        return tf.where(positions < prefix, 0, positions), positions >= prefix - 1
+
+    def measure(self, model, batch, training):
         """Sum cross entropy and hits over the tokens."""
         targets, weights = batch["targets"]["tokens"], batch["weights"]["tokens"]
-        loss, hit = self._cross_entropy(outputs, targets), hits(outputs, targets)
-        return {"loss": tf.reduce_sum(loss * weights), "accuracy": tf.reduce_sum(hit * weights)}
-
-    def score(self, outputs, targets):
-        """Return nothing: the sums say all."""
-        return {}
+        asked = {"targets": targets, "target_weights": weights}
+        loss, hit = model({**batch["features"], **asked}, training=training)
+        return {"loss": loss, "accuracy": hit}, None
 
     def derived(self, numbers):
         """Return the perplexity of a token, and the bits of a byte of UTF-8."""
@@ -54,20 +75,24 @@ class CausalLM:
             found["bits_per_byte"] = numbers["loss"] / math.log(2) / self.bytes_per_target
         return found
 
-    def show(self, outputs, batch, tokenizer, count):
-        """Show the end of each text, its next token, and the likeliest with their probabilities."""
-        rows = ["| text | next | predicted |", "|---|---|---|"]
-        for row in range(min(count, len(outputs))):
-            segments = batch["features"]["segments"][row].numpy()
-            last = int(np.flatnonzero(segments == 1)[-1])  # of the first text
-            ids = batch["features"]["tokens"][row].numpy()[max(0, last + 1 - SHOWN) : last + 1]
-            shares = tf.nn.softmax(outputs[row, last]).numpy()
-            best = np.argsort(-shares)[:3]
-            said = ", ".join(f"{_quoted(tokenizer, i)} {shares[i]:.2f}" for i in best)
-            target = _quoted(tokenizer, int(batch["targets"]["tokens"][row, last]))
-            rows.append(f"| {cell(tokenizer.decode(ids))} | {target} | {said} |")
+    def show(self, model, batch, tokenizer, count):
+        """Show how the first text of each row goes on, and how the model goes on, seed 0."""
+        if self._generator is None or self._generator.model is not model:
+            self._generator = Generator(model, tokenizer, Sampling(), self.spec.prefix)
+        parts = [_parts(batch, row) for row in range(min(count, len(batch["targets"]["tokens"])))]
+        *_, added = self._generator.stream([begin for begin, _ in parts], ADDED, 0)
+        rows = ["| text | goes on | the model goes on |", "|---|---|---|"]
+        for (begin, rest), said in zip(parts, added, strict=True):
+            shown = (cell(tokenizer.decode(part)) for part in (begin, rest, said))
+            rows.append(f"| {' | '.join(shown)} |")
         return rows
 
 
-def _quoted(tokenizer: Tokenizer, token: int) -> str:
-    return cell(repr(tokenizer.decode([int(token)])))
+def _parts(batch, row):
+    """Return what of a row's first text the model is given, and how the text goes on."""
+    text = batch["features"]["segments"][row].numpy() == 1
+    tokens, targets = (batch[of]["tokens"][row].numpy()[text] for of in ("features", "targets"))
+    weights = batch["weights"]["tokens"][row].numpy()[text]
+    known = 1 + int(weights.argmax())  # a prefix or a question, where there is one
+    given = known if known > 1 else min(GIVEN, 1 + len(tokens) // 2)
+    return tokens[:given].tolist(), targets[given - 1 :][:ADDED].tolist()

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn import metrics
 
 from pipelines import recipes
-from pipelines.objectives import cell, cross_entropy, hits
+from pipelines.objectives import Objective, cell, cross_entropy, first, hits
 from tfattn.models.config import Classify, Head
 
 STEP = 16  # batches are as wide as their longest text, rounded up to this: few distinct shapes
@@ -25,18 +25,20 @@ def _batch(rows):
     return {"features": _features(rows), "targets": rows["label"], "weights": weights}
 
 
-def _texts(batch, tokenizer, count):
-    for row in range(min(count, len(batch["features"]["tokens"]))):
+def _texts(batch, tokenizer):
+    for row in range(len(batch["features"]["tokens"])):
         real = batch["features"]["segments"][row].numpy() != 0
         yield tokenizer.decode(batch["features"]["tokens"][row].numpy()[real])
 
 
-class Classification:
+class Classification(Objective):
     """Tell the class of a text by cross entropy."""
 
     def __init__(self, spec: recipes.Classification):
         self.spec = spec
-        head = Classify("classify", classes=len(spec.classes), pool=spec.pool, dropout=spec.dropout)
+        head = Classify(
+            "classify", classes=len(spec.classes), pool=spec.pool or "mean", dropout=spec.dropout
+        )
         self.heads: tuple[Head, ...] = (head,)
         self.terms = {"loss": "rows", "accuracy": "rows"}
         self.losses: tuple[str, ...] = ("loss",)
@@ -46,11 +48,13 @@ class Classification:
         """Give every row weight 1."""
         return _batch(rows)
 
-    def sums(self, outputs, batch):
+    def measure(self, model, batch, training):
         """Sum cross entropy and hits over the rows."""
+        outputs = model(batch["features"], training=training)
         weights, targets = batch["weights"]["rows"], batch["targets"]
         loss, hit = cross_entropy(outputs, targets), hits(outputs, targets)
-        return {"loss": tf.reduce_sum(loss * weights), "accuracy": tf.reduce_sum(hit * weights)}
+        sums = {"loss": tf.reduce_sum(loss * weights), "accuracy": tf.reduce_sum(hit * weights)}
+        return sums, outputs
 
     def score(self, outputs, targets):
         """Return macro F1 over all classes, and the Matthews correlation."""
@@ -61,15 +65,13 @@ class Classification:
         matthews = metrics.matthews_corrcoef(targets, said) if several else 0.0
         return {"macro_f1": float(f1), "matthews": float(matthews)}
 
-    def derived(self, numbers):
-        """Return nothing more."""
-        return {}
-
-    def show(self, outputs, batch, tokenizer, count):
+    def show(self, model, batch, tokenizer, count):
         """Show each text with its class and the probability of every class."""
+        batch = first(batch, count)
+        outputs = model(batch["features"], training=False)
         said = tf.nn.softmax(outputs).numpy()
         rows = ["| text | label | probabilities |", "|---|---|---|"]
-        for row, text in enumerate(_texts(batch, tokenizer, count)):
+        for row, text in enumerate(_texts(batch, tokenizer)):
             label = self.spec.classes[int(batch["targets"][row])]
             shares = zip(self.spec.classes, said[row], strict=True)
             listed = ", ".join(f"{name} {share:.2f}" for name, share in shares)
@@ -77,7 +79,7 @@ class Classification:
         return rows
 
 
-class Regression:
+class Regression(Objective):
     """Give a text a number by squared error, on the scale of the training labels.
 
     The model gives `(number - offset) / scale`, so that its output starts near the mean.
@@ -85,7 +87,7 @@ class Regression:
 
     def __init__(self, spec: recipes.Regression):
         self.spec = spec
-        head = Classify("classify", classes=1, pool=spec.pool, dropout=spec.dropout)
+        head = Classify("classify", classes=1, pool=spec.pool or "mean", dropout=spec.dropout)
         self.heads: tuple[Head, ...] = (head,)
         self.terms = {"loss": "rows"}
         self.losses: tuple[str, ...] = ("loss",)
@@ -95,11 +97,12 @@ class Regression:
         """Give every row weight 1."""
         return _batch(rows)
 
-    def sums(self, outputs, batch):
+    def measure(self, model, batch, training):
         """Sum squared errors, in units of the scale, over the rows."""
+        outputs = model(batch["features"], training=training)
         wanted = (batch["targets"] - self.spec.offset) / self.spec.scale
         error = tf.square(outputs[:, 0] - wanted)
-        return {"loss": tf.reduce_sum(error * batch["weights"]["rows"])}
+        return {"loss": tf.reduce_sum(error * batch["weights"]["rows"])}, outputs
 
     def score(self, outputs, targets):
         """Return the correlations and the root mean squared error in the labels' own units.
@@ -114,14 +117,12 @@ class Regression:
             "rmse": float(np.sqrt(np.mean((said - targets) ** 2))),
         }
 
-    def derived(self, numbers):
-        """Return nothing more."""
-        return {}
-
-    def show(self, outputs, batch, tokenizer, count):
+    def show(self, model, batch, tokenizer, count):
         """Show each text with its number and what the model says."""
+        batch = first(batch, count)
+        outputs = model(batch["features"], training=False)
         rows = ["| text | number | predicted |", "|---|---|---|"]
-        for row, text in enumerate(_texts(batch, tokenizer, count)):
+        for row, text in enumerate(_texts(batch, tokenizer)):
             said = float(outputs[row, 0]) * self.spec.scale + self.spec.offset
             rows.append(f"| {cell(text)} | {float(batch['targets'][row]):.4g} | {said:.4g} |")
         return rows

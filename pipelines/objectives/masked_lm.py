@@ -6,14 +6,13 @@ import tensorflow as tf
 from pipelines import recipes
 from pipelines.data.randomness import uniform
 from pipelines.data.wordpiece import WordPiece
-from pipelines.objectives import cell, cross_entropy, hits
-from tfattn import backend
+from pipelines.objectives import Objective, cell, cross_entropy, first, hits
 from tfattn.models.config import Classify, Head, Tokens
 
 CHOICE, FATE, REPLACEMENT, OTHER, FOLLOWS = range(5)  # purposes of random numbers
 
 
-class MaskedLM:
+class MaskedLM(Objective):
     """Predict the tokens that were masked.
 
     Of the tokens of a row that are not special, `rate` are chosen (all pieces of a word, if whole
@@ -23,7 +22,7 @@ class MaskedLM:
     """
 
     def __init__(self, spec: recipes.MaskedLM, tokenizer: WordPiece, length: int, seed: int):
-        self.spec, self.tokenizer, self.seed = spec, tokenizer, seed
+        self.spec, self.tokenizer, self.seed, self.length = spec, tokenizer, seed, length
         self.predictions = max(1, round(spec.rate * length))
         self.heads: tuple[Head, ...] = (Tokens(),)
         self.terms = {"mlm_loss": "mlm", "mlm_accuracy": "mlm"}
@@ -37,7 +36,6 @@ class MaskedLM:
         special += (tokenizer.separator_id, tokenizer.mask_id)
         self._ordinary = tf.constant(np.setdiff1d(np.arange(tokenizer.size), special), tf.int32)
         self._continues = tf.constant(tokenizer.continuation)
-        self._cross_entropy = backend.island(cross_entropy)
 
     def draws(self, epoch: tf.Tensor, row: tf.Tensor, rows: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the row whose second sentence may replace a row's own, and whether it stays."""
@@ -48,15 +46,14 @@ class MaskedLM:
     def batch(self, rows, epoch, row):
         """Mask `tokens` and keep what was there as targets."""
         tokens, segments = rows["tokens"], rows["segments"]
-        length = tokens.shape[1]
         edges = (tokens == self.tokenizer.start_id) | (tokens == self.tokenizer.separator_id)
-        eligible = (segments != 0) & ~edges
+        eligible = (segments != 0) & tf.logical_not(edges)
         places, weights = self._choose(tokens, eligible, edges, epoch, row)
         chosen = (
-            tf.reduce_max(tf.one_hot(places, length) * weights[..., None], axis=1) > 0
+            tf.reduce_max(tf.one_hot(places, self.length) * weights[..., None], axis=1) > 0
         )  # (b, t)
-        fate = uniform(self.seed, FATE, epoch, row, length)
-        index = uniform(self.seed, REPLACEMENT, epoch, row, length) * len(self._ordinary)
+        fate = uniform(self.seed, FATE, epoch, row, self.length)
+        index = uniform(self.seed, REPLACEMENT, epoch, row, self.length) * len(self._ordinary)
         random = tf.gather(self._ordinary, tf.cast(index, tf.int32))
         masked = tf.where(fate < 0.8, self.tokenizer.mask_id, tf.where(fate < 0.9, random, tokens))
         features = {
@@ -97,34 +94,28 @@ class MaskedLM:
             inside &= ~(cut & others)
         return places, tf.cast(inside, tf.float32)
 
-    def sums(self, outputs, batch):
-        """Sum cross entropy and hits over the predicted places."""
-        several = self.spec.next_sentence
-        found = {}
-        for name, logits in (
-            ("mlm", outputs["tokens"] if several else outputs),
-            *((("next", outputs["next"]),) if several else ()),
-        ):
-            targets, weights = batch["targets"][name], batch["weights"][name]
-            loss = self._cross_entropy(logits, targets)
-            found[f"{name}_loss"] = tf.reduce_sum(loss * weights)
-            found[f"{name}_accuracy"] = tf.reduce_sum(hits(logits, targets) * weights)
-        return found
+    def measure(self, model, batch, training):
+        """Sum cross entropy and hits over the predicted places, and of the next sentence."""
+        asked = {"targets": batch["targets"]["mlm"], "target_weights": batch["weights"]["mlm"]}
+        outputs = model({**batch["features"], **asked}, training=training)
+        loss, hit = outputs["tokens"] if self.spec.next_sentence else outputs
+        found = {"mlm_loss": loss, "mlm_accuracy": hit}
+        if self.spec.next_sentence:
+            targets, logits = batch["targets"]["next"], outputs["next"]
+            found["next_loss"] = tf.reduce_sum(
+                cross_entropy(logits, targets) * batch["weights"]["next"]
+            )
+            found["next_accuracy"] = tf.reduce_sum(hits(logits, targets) * batch["weights"]["next"])
+        return found, None
 
-    def score(self, outputs, targets):
-        """Return nothing: the sums say all."""
-        return {}
-
-    def derived(self, numbers):
-        """Return nothing more."""
-        return {}
-
-    def show(self, outputs, batch, tokenizer, count):
+    def show(self, model, batch, tokenizer, count):
         """Show each masked text with what stood there and what the model says."""
+        batch = first(batch, count)
+        outputs = model(batch["features"], training=False)
         logits = outputs["tokens"] if self.spec.next_sentence else outputs
         said = tf.argmax(logits, axis=-1).numpy()
         rows = ["| text | was | predicted |", "|---|---|---|"]
-        for row in range(min(count, len(said))):
+        for row in range(len(said)):
             real = batch["features"]["segments"][row].numpy() != 0
             text = tokenizer.decode(batch["features"]["tokens"][row].numpy()[real])
             there = batch["weights"]["mlm"][row].numpy() > 0

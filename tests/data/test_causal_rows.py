@@ -77,3 +77,27 @@ def test_every_token_is_a_target_once_after_what_stands_before_it(texts, length,
     np.testing.assert_array_equal(
         found["positions"][:, 1:][same], found["positions"][:, :-1][same] + 1
     )
+
+
+def test_rows_overlap_where_a_stride_is_given_and_new_targets_are_counted():
+    rows, found = rows_of([[1, 2, 3, 4, 5, 6, 7], [8, 9]], 3, stride=2)
+    np.testing.assert_array_equal(found["tokens"], [[1, 2, 3], [3, 4, 5], [5, 6, 8]])
+    np.testing.assert_array_equal(found["counted"], [[1, 1, 1], [0, 1, 1], [0, 1, 1]])
+    assert rows.targets == 7
+
+
+@given(documents, st.integers(2, 12), st.data())
+def test_whatever_the_stride_every_target_is_counted_once(texts, length, data):
+    stride = data.draw(st.integers(1, length - 1))
+    pairs = sorted((a, b) for text in texts for a, b in zip(text, text[1:], strict=False))
+    if not pairs:
+        return
+    rows, found = rows_of(texts, length, stride=stride)
+    new = found["counted"] > 0
+    seen = sorted(zip(found["tokens"][new], found["targets"][new], strict=True))
+    assert seen == pairs and rows.targets == len(pairs)
+    assert not (new & (found["segments"] == 0)).any()
+    # Unless its text begins there, a new target has at least `length - stride` tokens before it.
+    begins = found["positions"] < length - stride
+    real = [text for text in texts if len(text) > 1]
+    assert (new & begins).sum() <= sum(min(len(t) - 1, length - stride) for t in real)

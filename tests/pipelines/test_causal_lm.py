@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from finished import command
-from tiny import engine
+from tiny import engine, plain
 
 import tfattn
 from pipelines import recipes
@@ -17,6 +17,7 @@ from pipelines.data.characters import train_characters
 from pipelines.data.sources import documents
 from pipelines.data.store import write_store
 from pipelines.data.table_rows import TableRows
+from pipelines.engine import Engine
 from pipelines.evaluate import open_finished
 from pipelines.objectives.causal_lm import CausalLM
 from pipelines.recipes import TextData
@@ -40,19 +41,94 @@ def batches(tmp_path):
     return objective, Batches(rows, objective.batch, 2, 0)
 
 
+def losses(logits, targets):
+    shares = np.exp(np.asarray(logits, "float64"))
+    shares /= shares.sum(-1, keepdims=True)
+    return -np.log(np.take_along_axis(shares, targets[..., None], axis=-1)[..., 0])
+
+
 def test_the_loss_is_that_of_every_next_token(batches):
     objective, data = batches
     batch = data.at(0)
-    logits = np.random.default_rng(0).normal(size=(2, 16, 3)).astype("float32")
-    found = objective.sums(tf.constant(logits), batch)
-    loss = hit = 0
-    for row, column in np.argwhere(batch["features"]["segments"].numpy()):
-        target = int(batch["targets"]["tokens"][row, column])
-        shares = np.exp(logits[row, column].astype("float64"))
-        loss -= math.log(shares[target] / shares.sum())
-        hit += int(logits[row, column].argmax() == target)
-    np.testing.assert_allclose(float(found["loss"]), loss, rtol=1e-5)
-    assert float(found["accuracy"]) == hit > 0
+    model = engine(objective, CONFIG).model
+    logits, targets = model(batch["features"]).numpy(), batch["targets"]["tokens"].numpy()
+    found, outputs = objective.measure(model, batch, False)
+    real = batch["features"]["segments"].numpy() != 0
+    np.testing.assert_allclose(found["loss"], losses(logits, targets)[real].sum(), rtol=1e-5)
+    assert float(found["accuracy"]) == (logits.argmax(-1) == targets)[real].sum() > 0
+    assert outputs is None
+
+
+def test_of_a_prefix_nothing_is_predicted_and_its_tokens_see_each_other(tmp_path):
+    store = write_store(tmp_path / "store", TEXTS * 100, train_characters(TEXTS, 10))
+    rows = CausalRows(store, 16, None, None)
+    objective = CausalLM(recipes.CausalLM(prefix=True), HEAD)
+    batch = plain(Batches(rows, objective.batch, len(rows), 0).at(0))
+    segments, positions, order = (
+        batch["features"][name] for name in ("segments", "positions", "order")
+    )
+    lengths = []
+    for row in range(len(rows)):
+        for text in range(1, segments[row].max() + 1):
+            inside = segments[row] == text
+            size, places = inside.sum(), positions[row][inside]
+            prefix = max(1, (order[row][inside] == 0).sum())
+            np.testing.assert_array_equal(order[row][inside], np.where(places < prefix, 0, places))
+            weights = batch["weights"]["tokens"][row][inside]
+            np.testing.assert_array_equal(weights, places >= prefix - 1)
+            if size == 16:
+                lengths.append(prefix)
+    assert set(lengths) == set(range(1, 17))  # of 300 draws
+    assert not batch["weights"]["tokens"][segments == 0].any()
+
+
+def test_a_prefix_is_read_both_ways_and_what_follows_is_not(tmp_path):
+    store = write_store(tmp_path / "store", ["abcabcabcabcabcab"], train_characters(TEXTS, 10))
+    rows, prefix, seed = CausalRows(store, 16, None, None), 0, 0
+    while not 2 < prefix < 14:
+        objective = CausalLM(recipes.CausalLM(prefix=True), HEAD, seed=seed)
+        features = Batches(rows, objective.batch, 1, 0).at(0)["features"]
+        prefix, seed = int((features["order"].numpy() == 0).sum()), seed + 1
+    model = engine(objective, CONFIG).model
+    before = model(features).numpy()[0]
+    for changed in (prefix - 1, prefix + 1):
+        other = features["tokens"].numpy().copy()
+        other[0, changed] = (other[0, changed] + 1) % 3
+        moved = np.abs(model({**features, "tokens": tf.constant(other)}).numpy()[0] - before)
+        first = 0 if changed < prefix else changed
+        assert (moved[first:].max(axis=1) > 0).all() and moved[:first].max(initial=0) == 0
+
+
+def test_rows_that_overlap_give_every_token_more_context(batches, tmp_path):
+    objective, data = batches
+    model = engine(objective, CONFIG).model
+    store = data.rows.store
+    rows = CausalRows(store, 16, None, None, stride=1)
+    assert rows.targets == data.rows.targets
+    whole = made_up = 0.0
+    for start, end in zip(store.offsets[:-1], store.offsets[1:], strict=True):
+        ids = store.tokens[start:end].astype("int32")
+        for place in range(1, len(ids)):
+            given = ids[max(0, place - 16) : place]
+            logits = model(given[None]).numpy()[:, -1]
+            made_up += losses(logits, ids[place : place + 1])[0]
+            whole += 1
+    found = Engine(model, objective).evaluate(Batches(rows, objective.batch, 4, 0).in_order())
+    assert found["loss"] == pytest.approx(made_up / whole, rel=1e-5)
+
+
+def test_texts_of_the_model_are_shown_beside_how_they_went_on(batches, tmp_path):
+    objective, data = batches
+    tokenizer = train_characters(TEXTS, 10)
+    made = engine(objective, CONFIG, rate=1e-2)
+    for batch in data.stream(0, 60):
+        made.step(batch)
+    shown = objective.show(made.model, data.at(0), tokenizer, 2)
+    assert len(shown) == 2 + 2
+    for line in shown[2:]:
+        text, rest, said = (part.strip() for part in line.strip("|").split("|"))
+        assert text + rest in "abc" * 20 and rest
+        assert (text + said) in "abc" * 40 and len(said) == 40  # it has learnt that by heart
 
 
 def test_perplexity_and_bits_follow_from_the_loss(batches):
@@ -91,7 +167,7 @@ SMALL = (
     "16",
 )
 SHORT = ("--train.steps", "3", "--train.batch", "4", "--train.precision", "float32")
-SHORT += ("--train.compile", "graph")
+SHORT += ("--train.compile", "graph", "--monitor.samples", "0")
 
 
 @pytest.mark.parametrize(

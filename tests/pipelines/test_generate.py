@@ -12,7 +12,7 @@ from finished import command
 
 from pipelines.__main__ import main
 from pipelines.evaluate import open_finished
-from pipelines.generate import Generator
+from pipelines.generator import Generator
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 

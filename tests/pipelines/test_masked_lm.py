@@ -243,28 +243,28 @@ def test_a_pair_changes_from_epoch_to_epoch(store, tokenizer):
     assert first[0].numpy().min() >= 0 and first[0].numpy().max() < count
 
 
-def test_the_sums_are_cross_entropy_and_hits_at_the_weighted_places(tokenizer, rng):
-    work = objective(tokenizer)
-    logits = rng.normal(size=(3, work.predictions, tokenizer.size)).astype("float32")
-    targets = rng.integers(0, tokenizer.size, (3, work.predictions))
+def test_the_sums_are_cross_entropy_and_hits_at_the_weighted_places(store, tokenizer):
+    work, source = masked(store, tokenizer, 4, rate=0.5)
+    model = tfattn.build(STILL, *work.heads)
+    batch = source.at(0)
+    logits = np.asarray(model(batch["features"]), "float64")
+    targets, weights = (batch[of]["mlm"].numpy() for of in ("targets", "weights"))
     targets[0, 0] = logits[0, 0].argmax()
-    weights = np.ones((3, work.predictions), "float32")
-    weights[1:, 1] = 0
-    batch = {"targets": {"mlm": tf.constant(targets)}, "weights": {"mlm": tf.constant(weights)}}
-    found = work.sums(tf.constant(logits), batch)
+    batch["targets"]["mlm"] = tf.constant(targets)
+    found, outputs = work.measure(model, batch, False)
     loss = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
     loss = np.take_along_axis(loss, targets[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(found["mlm_loss"], (loss * weights).sum(), rtol=1e-5)
     right = ((logits.argmax(-1) == targets) * weights).sum()
     assert float(found["mlm_accuracy"]) == right >= 1
-    assert set(found) == set(work.terms) == {"mlm_loss", "mlm_accuracy"}
+    assert set(found) == set(work.terms) == {"mlm_loss", "mlm_accuracy"} and outputs is None
 
 
 def test_terms_of_both_tasks_are_summed_and_both_losses_are_minimised(store, tokenizer):
     work, source = masked(store, tokenizer, 4, next_sentence=True)
     model = tfattn.build(STILL, *work.heads)
     batch = source.at(0)
-    found = work.sums(model(batch["features"]), batch)
+    found, _ = work.measure(model, batch, True)
     assert set(found) == set(work.terms)
     assert work.losses == ("mlm_loss", "next_loss")
     assert set(work.terms.values()) == set(batch["weights"])
@@ -282,7 +282,7 @@ def test_predictions_are_shown_beside_what_stood_there(store, tokenizer):
     work, source = masked(store, tokenizer, 4)
     model = tfattn.build(STILL, *work.heads)
     batch = source.at(0)
-    shown = work.show(model(batch["features"]), batch, tokenizer, 3)
+    shown = work.show(model, batch, tokenizer, 3)
     assert len(shown) == 2 + 3
     assert "[MASK]" in "".join(shown) and "[PAD]" not in "".join(shown)
     was = shown[2].split("|")[2].split()

@@ -129,8 +129,7 @@ def test_the_attention_picture_is_of_the_models_weights(run, events, probe):
 
 def test_predictions_are_those_of_the_model(run, events, probe):
     objective, tokenizer, batch = probe
-    outputs = tfattn.load(run / "model")(batch["features"], training=False)
-    rows = objective.show(outputs, batch, tokenizer, 3)
+    rows = objective.show(tfattn.load(run / "model"), batch, tokenizer, 3)
     assert events["predictions"][-1][1].item().decode() == "\n".join(rows)
 
 

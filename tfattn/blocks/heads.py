@@ -7,6 +7,7 @@ from keras import ops
 
 from tfattn.blocks.feedforward import activation_island
 from tfattn.blocks.norm import NORMS
+from tfattn.blocks.vocabulary_loss import vocabulary_loss
 
 Tensor = Any
 
@@ -84,13 +85,20 @@ class TokensHead(keras.layers.Layer):
         hidden: Tensor,
         embeddings: Tensor | None = None,
         predict_positions: Tensor | None = None,
-    ) -> Tensor:
+        targets: tuple[Tensor, Tensor] | None = None,
+        training: bool | None = None,
+    ) -> Any:
         """Return logits (b, t, v), or (b, p, v) at the columns `predict_positions` (b, p).
+
+        Where targets are given: the sums of cross entropy and of hits, without the logits of all
+        rows at once (tfattn/blocks/vocabulary_loss.py).
 
         Args:
             hidden: (b, t, d).
             embeddings: the matrix E (v, d), where it is tied.
             predict_positions: (b, p) columns of `hidden`; the rest costs nothing.
+            targets: integers and weights, both (b, t) or (b, p).
+            training: whether those sums have a gradient.
         """
         if predict_positions is not None:
             hidden = ops.take_along_axis(hidden, predict_positions[..., None], axis=1)  # (b, p, d)
@@ -99,6 +107,9 @@ class TokensHead(keras.layers.Layer):
         # One product of all rows: the gradient of E is then one too, not a sum over the batch.
         rows = ops.reshape(hidden, (-1, self.dim))
         matrix = embeddings if self.tied else self.embeddings
+        if targets is not None:
+            flat = (ops.reshape(x, (-1,)) for x in targets)
+            return vocabulary_loss(rows, matrix, self.bias, *flat, training=bool(training))
         logits = ops.matmul(rows, ops.transpose(ops.cast(matrix, rows.dtype)))
         logits = ops.reshape(logits, (*ops.shape(hidden)[:2], self.vocab_size))
         logits = ops.cast(logits, "float32")

@@ -164,3 +164,12 @@ class Not(Mask):
     def __call__(self, q, k):
         """Return the opposite of the mask."""
         return ~self.mask(q, k)
+
+
+def is_causal(mask: Mask) -> bool:
+    """Return whether no position sees a later one, as far as the kind of mask tells."""
+    if isinstance(mask, And):
+        return is_causal(mask.first) or is_causal(mask.second)
+    if isinstance(mask, Or):
+        return is_causal(mask.first) and is_causal(mask.second)
+    return isinstance(mask, Causal) or isinstance(mask, Window) and mask.right <= 0

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from tfattn.errors import InputError
-from tfattn.mechanisms.masks import And, Causal, Mask
+from tfattn.mechanisms.masks import is_causal
 from tfattn.models import cache
 from tfattn.models.config import Tokens
 from tfattn.models.sampling import Sampling
@@ -40,7 +40,7 @@ class State(NamedTuple):
 def check(model: Transformer) -> None:
     """Complain of a model that cannot generate: of another head, or one that sees the future."""
     heads, masks = model.heads, model.config.masks
-    if len(heads) != 1 or not isinstance(heads[0], Tokens) or not all(map(_is_causal, masks)):
+    if len(heads) != 1 or not isinstance(heads[0], Tokens) or not all(map(is_causal, masks)):
         raise InputError(
             "model: expected a language model with causal masks and a head over the vocabulary. "
             f"Received: {', '.join(head.name for head in heads) or 'no head'}; masks {masks}."
@@ -48,7 +48,12 @@ def check(model: Transformer) -> None:
 
 
 def prefill(
-    model: Transformer, tokens: Tensor, segments: Tensor, end: Tensor, sampling: Sampling
+    model: Transformer,
+    tokens: Tensor,
+    segments: Tensor,
+    end: Tensor,
+    sampling: Sampling,
+    prefix: bool = False,
 ) -> State:
     """Read the prompts, which end before the column `end`.
 
@@ -58,6 +63,7 @@ def prefill(
         segments: (b, s) int32, 1 where a prompt has a token, else 0.
         end: () int32, a multiple of CHUNK.
         sampling: how tokens will be chosen.
+        prefix: whether the tokens of a prompt see each other (arXiv:1910.10683, section 3.2.1).
     """
     batch, length = ops.shape(tokens)[0], ops.shape(tokens)[1]
     positions = ops.maximum(ops.cumsum(segments, axis=1) - 1, 0)
@@ -74,13 +80,18 @@ def prefill(
         hidden, held = model.encode(features, cache=held)
         return column + CHUNK, hidden[:, -1], held
 
+    held = cache.empty(model.config, batch, length, model.compute_dtype)
+    if prefix:  # no token of it may come later, and all have the same order
+        features = {"tokens": tokens, "segments": segments, "positions": positions}
+        hidden, held = model.encode({**features, "order": ops.zeros_like(tokens)}, cache=held)
+        hidden = ops.slice(hidden, (0, end - 1, 0), (batch, 1, model.config.dim))[:, 0]
+        column, held = end, (end, *held[1:])
+    else:
+        hidden = ops.zeros((batch, model.config.dim), model.compute_dtype)
+        column, hidden, held = ops.while_loop(
+            lambda column, *_: column < end, read, (ops.zeros((), "int32"), hidden, held)
+        )
     vocabulary = model.config.vocab_size
-    start = (
-        ops.zeros((), "int32"),
-        ops.zeros((batch, model.config.dim), model.compute_dtype),
-        cache.empty(model.config, batch, length, model.compute_dtype),
-    )
-    column, hidden, held = ops.while_loop(lambda column, *_: column < end, read, start)
     seen = ops.zeros((batch, 0), "bool")
     if sampling.repetition_penalty != 1:
         there = ops.where(segments != 0, tokens, vocabulary)  # a class beyond the last for no token
@@ -170,10 +181,3 @@ def _draw(shares, uniform):
     columns = ops.arange(ops.shape(shares)[1], dtype="int32")
     last = ops.max(ops.where(shares > 0, columns, 0), axis=-1, keepdims=True)
     return ops.minimum(passed, last)  # where rounding takes the product for the whole sum
-
-
-def _is_causal(mask: Mask) -> bool:
-    """Return whether nothing later is seen."""
-    if isinstance(mask, And):
-        return _is_causal(mask.first) or _is_causal(mask.second)
-    return isinstance(mask, Causal)

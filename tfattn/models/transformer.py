@@ -14,7 +14,8 @@ from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
 from tfattn.spec import unknown
 
 Tensor = Any
-FEATURES = ("tokens", "segments", "positions", "order", "types", "predict_positions")
+INPUTS = ("tokens", "segments", "positions", "order", "types")
+ASKED = ("predict_positions", "targets", "target_weights")  # of a Tokens head
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -117,6 +118,8 @@ class Transformer(keras.Model):
         order (b, t)              what masks compare; default the positions
         types (b, t)              token types; default 0
         predict_positions (b, p)  columns for which a Tokens head gives logits; default all
+        targets, target_weights   (b, t or p); with both a Tokens head gives the weighted sums of
+                                  cross entropy and hits in place of logits, in less memory
 
     It returns the hidden states (b, t, d) without heads, one head's output alone, and a dict by
     head name where there are several.
@@ -169,8 +172,8 @@ class Transformer(keras.Model):
         and `positions`.
         """
         hidden, segments, more = self._hidden(features, training, return_weights, cache)
-        places = features.get("predict_positions") if isinstance(features, dict) else None
-        answers = self._answers(hidden, segments, places, training)
+        asked = features if isinstance(features, dict) else {}
+        answers = self._answers(hidden, segments, asked, training)
         return answers if more is None else (answers, more)
 
     def encode(
@@ -197,8 +200,8 @@ class Transformer(keras.Model):
         if not isinstance(features, dict):
             features = {"tokens": features}
         for name in features:
-            if name not in FEATURES:
-                raise InputError(f"features: {unknown('feature', name, FEATURES)}")
+            if name not in (*INPUTS, *ASKED):
+                raise InputError(f"features: {unknown('feature', name, (*INPUTS, *ASKED))}")
         tokens = features["tokens"]
         segments, positions = features.get("segments"), features.get("positions")
         if segments is None:
@@ -226,12 +229,19 @@ class Transformer(keras.Model):
             raise InputError(f"tokens: expected at most {limit} columns. Received: {length}.")
         return ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))  # (b, t)
 
-    def _answers(self, hidden, segments, predict_positions, training):
+    def _answers(self, hidden, segments, asked, training):
         pooled = self.pooler(hidden[:, 0]) if self.pooler is not None else None  # (b, d)
         answers = {}
         for head in self.heads:
             if isinstance(head, Tokens):
-                answer = self.head_layers[head.name](hidden, self._matrix(head), predict_positions)
+                wanted = (asked["targets"], asked["target_weights"]) if "targets" in asked else None
+                answer = self.head_layers[head.name](
+                    hidden,
+                    self._matrix(head),
+                    asked.get("predict_positions"),
+                    wanted,
+                    training=training,
+                )
             elif isinstance(head, Classify):
                 pool = {"mean": mean_pool, "last": last_pool}.get(head.pool)
                 vector = pooled if pool is None else pool(hidden, segments)

@@ -1,0 +1,139 @@
+"""Cross entropy over a vocabulary without the logits of all rows at once.
+
+    loss = sum_i w_i (log sum_v exp(z_iv) - z_iy)        z = h E^T + b, y the target, w the weight
+    dz   = w (softmax(z) - onehot(y))        dh = dz E        dE = dz^T h        db = sum_i dz_i
+
+Rows are taken in chunks, and where a gradient is wanted it is made beside the loss, while the
+logits of the chunk are there: the products are those of the plain way, none is repeated. What is
+kept is as large as h, E and b, whatever the number of rows. (arXiv:2411.09009 goes over chunks of
+the vocabulary instead, and makes the logits a second time for the gradient.)
+"""
+
+from typing import Any
+
+from keras import ops
+
+from tfattn import backend
+
+Tensor = Any
+AT_ONCE = 2**24  # logits of a chunk: 64 MiB in float32
+
+
+def vocabulary_loss(
+    hidden: Tensor,
+    matrix: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    weights: Tensor,
+    training: bool = False,
+    at_once: int = AT_ONCE,
+) -> tuple[Tensor, Tensor]:
+    """Return the weighted sums of cross entropy and of hits (the largest logit is the target's).
+
+    Args:
+        hidden: (n, d), h.
+        matrix: (v, d), E; products are taken in the type of `hidden`, softmax and sums in float32.
+        bias: (v,), b, or None.
+        targets: (n,) integers, y.
+        weights: (n,), w.
+        training: whether the loss has a gradient; the hits have none.
+        at_once: logits of a chunk at most.
+    """
+    vocabulary = matrix.shape[0]
+    targets, weights = ops.cast(targets, "int32"), ops.cast(weights, "float32")
+    # Values, not variables: of a variable TensorFlow wants a gradient by another way.
+    given = [ops.copy(x) for x in (hidden, matrix, bias) if x is not None]
+    if not training:
+        sums = _chunked(given, targets, weights, at_once // vocabulary, False)[0]
+        return sums[0], sums[1]
+
+    @ops.custom_gradient
+    def differentiable(*given):
+        sums, *gradients = _chunked(given, targets, weights, at_once // vocabulary, True)
+
+        def gradient(*upstream):
+            of_loss = upstream[0][0]
+            return tuple(
+                ops.cast(of_loss * g, x.dtype) for g, x in zip(gradients, given, strict=True)
+            )
+
+        return sums, gradient
+
+    sums = differentiable(*given)
+    return sums[0], sums[1]
+
+
+def _chunked(given, targets, weights, rows, gradient):
+    """Return the two sums, and where asked for the gradients of the loss by `given`, float32."""
+    hidden, count = given[0], ops.shape(given[0])[0]
+    table = ops.cast(given[1], hidden.dtype)
+    rest = given[2:]
+    if isinstance(count, int) and count <= rows:
+        return _chunk(hidden, table, rest, targets, weights, gradient)
+    rows = ops.minimum(max(rows, 1), count)
+    row = ops.arange(rows, dtype="int32")
+
+    def add(i, sums, *so_far):
+        # The last chunk begins early enough to be whole; what was there before has no weight now.
+        start = ops.minimum(i * rows, count - rows)
+        h, y, w = (
+            ops.slice(x, (start, *(0 for _ in x.shape[1:])), (rows, *x.shape[1:]))
+            for x in (hidden, targets, weights)
+        )
+        w = ops.where(start + row < i * rows, 0.0, w)
+        more, *gradients = _chunk(h, table, rest, y, w, gradient)
+        if gradient:
+            place, shape = (start, 0), ops.shape(h)
+            first = ops.slice(so_far[0], place, shape) + gradients[0]
+            so_far = (
+                ops.slice_update(so_far[0], place, first),
+                *(a + b for a, b in zip(so_far[1:], gradients[1:], strict=True)),
+            )
+        return (i + 1, sums + more, *so_far)
+
+    zeros = [ops.zeros(ops.shape(x), "float32") for x in given] if gradient else []
+    start = (ops.zeros((), "int32"), ops.zeros((2,), "float32"), *zeros)
+    return ops.while_loop(lambda i, *_: i * rows < count, add, start)[1:]
+
+
+def _chunk(hidden, table, bias, targets, weights, gradient):
+    """Return the sums of a chunk, and its gradients, in float32."""
+    logits = ops.matmul(hidden, ops.transpose(table))  # (n, v)
+    if not gradient:
+        return (_sums(logits, *bias, targets, weights),)
+    sums, by_logits = _sums_and_gradient(logits, *bias, targets, weights)
+    low = ops.cast(by_logits, hidden.dtype)
+    found = [ops.matmul(low, table), ops.matmul(ops.transpose(low), hidden)]
+    found += [ops.sum(by_logits, axis=0) for _ in bias]
+    return (sums, *(ops.cast(x, "float32") for x in found))
+
+
+@backend.compiled
+def _sums(logits, *rest):
+    """Return the loss and the hits, (2,)."""
+    return _parts(logits, *rest)[0]
+
+
+@backend.compiled
+def _sums_and_gradient(logits, *rest):
+    """Return the loss and the hits, (2,), and the gradient of the loss by the logits (n, v)."""
+    sums, is_target, shares, weights = _parts(logits, *rest)
+    return sums, (shares - ops.cast(is_target, "float32")) * weights[:, None]
+
+
+def _parts(logits, *rest):
+    *bias, targets, weights = rest
+    logits = ops.cast(logits, "float32")
+    for b in bias:
+        logits = logits + b
+    columns = ops.arange(logits.shape[1], dtype="int32")[None]
+    is_target = columns == targets[:, None]
+    largest = ops.max(logits, axis=1, keepdims=True)
+    powers = ops.exp(logits - largest)
+    total = ops.sum(powers, axis=1, keepdims=True)
+    own = ops.sum(ops.where(is_target, logits - largest, 0.0), axis=1)
+    # Of several largest ones the first is said, as by argmax.
+    said = ops.min(ops.where(logits == largest, columns, logits.shape[1]), axis=1)
+    loss = ops.sum((ops.log(total[:, 0]) - own) * weights)
+    hits = ops.sum(ops.cast(said == targets, "float32") * weights)
+    return ops.stack([loss, hits]), is_target, powers / total, weights
