@@ -29,6 +29,8 @@ GROUPS = {
     "TrainConfig": "train.",
     "MonitorConfig": "monitor.",
     "Sampling": "",
+    "Trials": "",
+    "Prompt": "",
 }
 NONE = "none"
 
