@@ -144,7 +144,8 @@ def draw_accuracy(found: dict[str, Any], path: Path) -> None:
     panel.axhline(found["chance"], color="gray", linestyle=":", label="chance")
     panel.set_xticks(places, list(map(str, shots)))
     panel.margins(x=0.1)
-    panel.set_ylim(0, 1)
+    panel.set_ylim(-0.02, 1.04)  # room for a point at 0 or 1
+    panel.set_yticks(np.linspace(0, 1, 6))
     panel.set_xlabel("demonstrations in the context")
     panel.set_ylabel(f"accuracy on {found['rows']:,} texts")
     panel.grid(alpha=0.3)

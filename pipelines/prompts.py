@@ -17,7 +17,11 @@ TEXT, LABEL = "{text}", "{label}"
 
 @dataclass(frozen=True)
 class Prompt(Spec):
-    """How an example is written; a written backslash and n is a line break, here and there."""
+    """How examples are written; a backslash and n are read as a line break.
+
+    One line break is the separator because a blank line parts documents (`--data.separator`): a
+    model may not have seen any within one.
+    """
 
     template: str = "{text} => {label}"  # of an example, with its label last
     separator: str = "\\n"  # between two examples

@@ -11,6 +11,7 @@ import pytest
 from finished import QUICK, command
 
 import tfattn
+from pipelines import scoring
 from pipelines.__main__ import main
 from pipelines.data.bytepair import train_bytepair
 from pipelines.data.characters import Characters
@@ -70,9 +71,11 @@ def some_contexts(count, longest=46):
     return [chance.integers(0, 33, size=n) for n in chance.integers(1, longest + 1, size=count)]
 
 
-def test_scores_are_those_of_each_row_alone(model):
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+def test_scores_are_those_of_each_row_alone(model, mode, monkeypatch):
+    monkeypatch.setattr(scoring, "choose_compile", lambda auto: mode)
     score = Scorer(model, CANDIDATES, batch=4)
-    given = [*some_contexts(6), some_contexts(1)[0][:1], np.arange(score.room) % 33]
+    given = [*some_contexts(2), some_contexts(1)[0][:1], np.arange(score.room) % 33]
     expected = [[alone(model, context, c) for c in CANDIDATES] for context in given]
     np.testing.assert_allclose(score(given), expected, rtol=0, atol=1e-5)
 
