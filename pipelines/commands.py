@@ -15,7 +15,7 @@ from pipelines import flags, recipes
 from pipelines.defaults import FINETUNE, RECIPES, TASKS
 from pipelines.quiet import import_tensorflow
 from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
-from pipelines.run_commands import Evaluate, Export, Fill, Generate, check_files
+from pipelines.run_commands import Evaluate, Export, FewShot, Fill, Generate, check_files
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.models.config import TransformerConfig
@@ -166,6 +166,7 @@ COMMANDS = {
     "finetune": Finetune,
     "evaluate": Evaluate,
     "export": Export,
+    "fewshot": FewShot,
     "fill": Fill,
     "generate": Generate,
     "presets": Presets,

@@ -30,6 +30,8 @@ GROUPS = {
     "TrainConfig": "train.",
     "MonitorConfig": "monitor.",
     "Sampling": "",
+    "Trials": "",
+    "Prompt": "",
 }
 NONE = "none"
 
