@@ -81,7 +81,7 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Train a model that starts from another on labelled texts, or on texts and answers.
+    """Train a model that starts from another on labelled texts, or on answers.
 
     Example: python -m pipelines finetune classify --init runs/mine
     --data.train train.tsv --data.validation val.tsv --out runs/reviews

@@ -58,12 +58,15 @@ def parse(kind: type, words: list[str], prog: str, default: Any = None) -> Any:
 
 
 def glance(kind: type, words: list[str]) -> Any:
-    """Return the command as its class has the defaults, or None where the words are no command."""
+    """Return the command as its class has the defaults, or None where the words are no command.
+
+    Flags that it does not know are passed over: they may be those of the preset's objective.
+    """
     silent = io.StringIO()
     asked = [word for word in words if word not in ("-h", "--help")]
     try:
         with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent), registry():
-            return tyro.cli(kind, args=asked, prog="")
+            return tyro.cli(kind, args=asked, prog="", return_unknown_args=True)[0]
     except (SystemExit, InputError):
         return None
 

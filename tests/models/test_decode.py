@@ -51,13 +51,13 @@ def buffers(prompts):
     return tokens, segments, end
 
 
-def run(model, prompts, sampling, count, stops=(), uniform=None, compiled=None):
+def run(model, prompts, sampling, count, stops=(), uniform=None, compiled=None, prefix=False):
     """Return the tokens that are added to each prompt, and the last state."""
     tokens, segments, end = buffers(prompts)
     if uniform is None:
         uniform = np.random.default_rng(0).random((len(prompts), WIDTH)).astype("float32")
     wrap = compiled or (lambda fn, jit: fn)
-    first = wrap(lambda t, s, e: prefill(model, t, s, e, sampling), True)
+    first = wrap(lambda t, s, e: prefill(model, t, s, e, sampling, prefix), True)
     more = wrap(lambda held, *given: decode(model, State(*held), *given, sampling), True)
     given = [ops.convert_to_tensor(x) for x in (tokens, segments, np.int32(end))]
     state = tuple(first(*given))
@@ -121,6 +121,21 @@ def test_other_families_generate_alike(name):
 def test_compiled_it_gives_the_same_tokens(kind, model, compiled):
     eager, _ = run(model, PROMPTS, SAMPLINGS[kind], 6)
     assert run(model, PROMPTS, SAMPLINGS[kind], 6, compiled=compiled)[0] == eager
+
+
+@pytest.mark.parametrize("name", ["gpt2-tiny", "llama-tiny"])
+def test_a_prefix_is_read_in_both_directions(name):
+    model = model_of(name)
+    found, _ = run(model, PROMPTS, Sampling(greedy=True), 12, prefix=True)
+    plain, _ = run(model, PROMPTS, Sampling(greedy=True), 12)
+    for row, prompt in enumerate(PROMPTS):
+        ids = list(prompt)
+        for _ in range(12):
+            order = [max(0, place * (place >= len(prompt))) for place in range(len(ids))]
+            logits = model({"tokens": np.array([ids]), "order": np.array([order])})
+            ids.append(int(np.asarray(logits)[0, -1].argmax()))
+        assert found[row] == ids[len(prompt) :]
+    assert found != plain
 
 
 def test_rows_do_not_depend_on_each_other(model):

@@ -11,6 +11,7 @@ from tiny import engine, plain
 
 import tfattn
 from pipelines import recipes
+from pipelines.__main__ import main
 from pipelines.data.batches import Batches
 from pipelines.data.causal_rows import CausalRows
 from pipelines.data.characters import train_characters
@@ -230,6 +231,8 @@ def test_a_language_model_is_finetuned_and_exported_as_a_classifier(finished, tm
     words = ("finetune", "classify", "--init", tmp_path / "a", *finished.labelled(), *SHORT)
     result = command(*words, "--out", tmp_path / "b")
     assert 0 <= result["after"]["accuracy"] <= 1
+    pooled = json.loads((tmp_path / "b" / "resolved.json").read_text())["objective"]["pool"]
+    assert pooled == "last"  # of a causal model, it has read the whole text
     said = command("export", tmp_path / "b", "--out", tmp_path / "x")
     model = tf.saved_model.load(said["saved_model"])
     texts = ["the cat sat on the hill", "", "a dog ran " * 50]
@@ -238,3 +241,27 @@ def test_a_language_model_is_finetuned_and_exported_as_a_classifier(finished, tm
     rows = TableRows(done.tokenizer, texts, None, np.zeros(3, np.int32), 16).read(np.arange(3))
     logits = done.model({name: rows[name] for name in ("tokens", "segments", "types")})
     np.testing.assert_allclose(found, tf.nn.softmax(logits), rtol=1e-4, atol=1e-5)
+
+
+def test_a_prefix_language_model_reads_its_prompt_both_ways(finished, tmp_path, capsys):
+    words = ("--data.files", finished.corpus, *SHORT, *SMALL, "--data.vocab-size", "300")
+    command("pretrain", "gpt2-tiny", *words, "--objective.prefix", "--out", tmp_path / "a")
+    done = open_finished(str(tmp_path / "a"))
+    found = command(
+        "generate", tmp_path / "a", "--prompt", "the cat sat", "--tokens", "1", "--greedy"
+    )
+    ids = [done.tokenizer.start_id, *done.tokenizer.encode_batch(["the cat sat"])[0]]
+    tokens = np.array([ids], "int32")
+    logits = np.asarray(done.model({"tokens": tokens, "order": 0 * tokens}))[0, -1]
+    assert found["texts"] == [done.tokenizer.decode([int(logits.argmax())])]
+    assert "bits_per_byte" not in command("evaluate", tmp_path / "a")
+    again = command("evaluate", tmp_path / "a", "--stride", "4")
+    assert again["loss"] > 0
+    for words, message in (
+        ((tmp_path / "a", "--stride", "17"), "stride: expected 1 to 16, the tokens of a row"),
+        ((tmp_path / "a", "--stride", "0"), "stride: expected 1 to 16"),
+        ((finished.pretrained, "--stride", "4"), "for a causal model. Received: 4 for MaskedLM"),
+        ((finished.classifier, "--stride", "4"), "stride: expected none, for"),
+    ):
+        assert main(["evaluate", *map(str, words)]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
