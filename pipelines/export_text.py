@@ -6,7 +6,8 @@ from pipelines.data.randomness import uniform
 from pipelines.evaluate import Finished
 from pipelines.generator import DRAW
 from tfattn.errors import InputError
-from tfattn.models.generate import CHUNK, check, decode, prefill
+from tfattn.models.beam import loop_of
+from tfattn.models.generate import CHUNK, check, prefill
 from tfattn.models.sampling import Sampling
 
 
@@ -79,6 +80,6 @@ class Continues(tf.Module):
         draws = uniform(seed, DRAW, number * 0, number, self.tokens)
         draws = tf.pad(draws, tf.stack([[0, 0], [begin, 0]]))
         stops = tf.constant([] if self.end is None else [self.end], tf.int32)
-        state = decode(self.model, state, width, draws, stops, self.sampling)
+        state = loop_of(self.sampling)(self.model, state, width, draws, stops, self.sampling)
         added = tf.ragged.boolean_mask(state.tokens[:, begin:], state.segments[:, begin:] > 0)
         return {"text": self.inner.detokenize(added)}

@@ -14,7 +14,8 @@ import tensorflow as tf
 from pipelines.data.randomness import uniform
 from pipelines.data.tokenization import Tokenizer
 from tfattn.errors import InputError
-from tfattn.models.generate import CHUNK, State, check, decode, prefill
+from tfattn.models.beam import loop_of
+from tfattn.models.generate import CHUNK, State, check, prefill
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
@@ -45,12 +46,15 @@ class Generator:
         self.context = model.config.max_length
         end = tokenizer.separator_id
         self.stops = tf.constant([] if end is None else [end], tf.int32)
+        loop = loop_of(sampling)
+        # Of a beam search nothing is known before its end.
+        self.step = STREAM if sampling.beams == 1 else self.context
         compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
         self.prefill = compiled(
             lambda tokens, segments, end: prefill(model, tokens, segments, end, sampling, prefix)
         )
         self.decode = compiled(
-            lambda state, limit, draws: decode(model, state, limit, draws, self.stops, sampling)
+            lambda state, limit, draws: loop(model, state, limit, draws, self.stops, sampling)
         )
 
     def encode(self, prompt: str) -> list[int]:
@@ -113,7 +117,7 @@ class Generator:
         state = self.prefill(*map(tf.constant, (*buffers, np.int32(begin))))
         placed = np.zeros((len(prompts), width), np.float32)
         placed[:, begin : begin + count] = draws[:, :count]
-        limit, step, now = begin, STREAM, time.monotonic()
+        limit, step, now = begin, self.step, time.monotonic()
         while limit < begin + count and not bool(tf.reduce_all(state.ended)):
             limit = min(limit + step, begin + count)
             state = State(*self.decode(state, np.int32(limit), placed))

@@ -10,7 +10,8 @@ from keras import ops
 import tfattn
 from tfattn.errors import InputError
 from tfattn.families import PRESETS, gpt2
-from tfattn.models.generate import CHUNK, State, check, choose, decode, prefill
+from tfattn.models.beam import loop_of
+from tfattn.models.generate import CHUNK, State, check, choose, prefill
 from tfattn.models.sampling import Sampling
 
 WIDTH, VOCABULARY = 64, 40
@@ -58,7 +59,7 @@ def run(model, prompts, sampling, count, stops=(), uniform=None, compiled=None, 
         uniform = np.random.default_rng(0).random((len(prompts), WIDTH)).astype("float32")
     wrap = compiled or (lambda fn, jit: fn)
     first = wrap(lambda t, s, e: prefill(model, t, s, e, sampling, prefix), True)
-    more = wrap(lambda held, *given: decode(model, State(*held), *given, sampling), True)
+    more = wrap(lambda held, *given: loop_of(sampling)(model, State(*held), *given, sampling), True)
     given = [ops.convert_to_tensor(x) for x in (tokens, segments, np.int32(end))]
     state = tuple(first(*given))
     given = (np.int32(end + count), uniform, np.array(stops, np.int32))

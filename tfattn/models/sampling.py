@@ -16,6 +16,10 @@ class Sampling(Spec):
     # The likeliest tokens whose probabilities reach this together (arXiv:1904.09751, section 3.1).
     top_p: float | None = None
     repetition_penalty: float = 1.0  # of tokens that were there already (arXiv:1909.05858, 4.1)
+    beams: int = 1  # beginnings that are followed at once, with no chance in it; 1 = no beam search
+    # Of a beam search: 0 compares texts by their probability, which favours short ones; the more,
+    # the longer (arXiv:1609.08144, equation 14; 0.6 in arXiv:1706.03762, section 6.1).
+    length_penalty: float = 0.6
 
     def __post_init__(self):
         super().__post_init__()
@@ -24,7 +28,15 @@ class Sampling(Spec):
             ("top_k", "at least 1", lambda x: x >= 1),
             ("top_p", "a share over 0 and up to 1", lambda x: 0 < x <= 1),
             ("repetition_penalty", "a number over 0", lambda x: x > 0),
+            ("beams", "at least 1", lambda x: x >= 1),
+            ("length_penalty", "0 or more", lambda x: x >= 0),
         ):
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise InputError(f"Sampling.{name}: expected {expected}. Received: {value}.")
+        single = (self.greedy, self.temperature, self.top_k, self.top_p, self.repetition_penalty)
+        if self.beams > 1 and single != (False, 1.0, None, None, 1.0):
+            raise InputError(
+                "Sampling.beams: expected 1 beside options that choose single tokens. "
+                f"Received: {self.beams}."
+            )

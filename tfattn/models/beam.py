@@ -1,0 +1,150 @@
+"""Beam search: the likeliest text that is found by following several beginnings at once.
+
+    score(y) = log P(y) / ((5 + |y|) / 6)^a        (arXiv:1609.08144, equation 14, without coverage)
+
+Of all ways of going on from the k beginnings the k best that do not end are followed; the k best
+that end are kept. When nothing followed can overtake them, or there is no room left, the best of
+both is the answer. |y| counts the end of a text, a is `Sampling.length_penalty`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from tfattn.models.cache import SHARED
+from tfattn.models.generate import State, decode
+from tfattn.models.sampling import Sampling
+from tfattn.models.transformer import Transformer
+
+Tensor = Any
+NEVER = -1e30  # a score that loses; finite, or differences of it are NaN
+
+
+class Beams(NamedTuple):
+    """What the loop carries: followed texts, ended texts, and what the model remembers."""
+
+    column: Tensor  # () int32, the next one to fill
+    tokens: Tensor  # (b, k, s) int32
+    log_p: Tensor  # (b, k), of the followed texts
+    done: Tensor  # (b, k, s) int32: texts that have ended
+    lengths: Tensor  # (b, k) int32: tokens that were added, with the end
+    scores: Tensor  # (b, k), NEVER where there is none yet
+    hidden: Tensor  # (b k, d)
+    cache: tuple[Tensor, ...]
+
+
+def loop_of(sampling: Sampling) -> Callable[..., State]:
+    """Return `search` or `decode`, which take and return the same."""
+    return search if sampling.beams > 1 else decode
+
+
+def search(
+    model: Transformer,
+    state: State,
+    limit: Tensor,
+    uniform: Tensor,
+    stops: Tensor,
+    sampling: Sampling,
+) -> State:
+    """Add the best text that is found until the column `limit`; arguments are those of `decode`.
+
+    There is no chance in it, so that `uniform` is not read. The texts are whole: what is returned
+    cannot be gone on from.
+    """
+    k, vocabulary, begin = sampling.beams, model.config.vocab_size, state.column
+    batch, length = ops.shape(state.tokens)[0], ops.shape(state.tokens)[1]
+    wide = min(k * (1 + stops.shape[0]), k * vocabulary)  # k of them do not end, whatever they are
+    known = ops.sum(state.segments, axis=1)  # (b,) tokens of the prompts
+    row = ops.arange(batch, dtype="int32")[:, None] * k
+
+    def worth(log_p, count):  # scores of texts of so many tokens
+        return log_p / ((5.0 + ops.cast(count, "float32")) / 6.0) ** sampling.length_penalty
+
+    def more(column, tokens, log_p, done, lengths, scores, hidden, held):
+        bound = worth(ops.max(log_p, axis=1), limit - begin)  # log P only falls
+        open_ = ops.any(bound > ops.min(scores, axis=1))
+        return ops.logical_and(column < limit, open_)
+
+    def add(*values):
+        beams = Beams(*values)
+        count = beams.column - begin + 1
+        logits = model.logits(beams.hidden[:, None])[:, 0]  # (b k, v)
+        ways = ops.reshape(ops.log_softmax(logits), (-1, k, vocabulary)) + beams.log_p[..., None]
+        log_p, index = ops.top_k(ops.reshape(ways, (-1, k * vocabulary)), wide)  # (b, w)
+        source = ops.cast(index // vocabulary, "int32")
+        token = ops.cast(index % vocabulary, "int32")
+        ends = ops.any(token[..., None] == stops, axis=-1)
+        texts = ops.take_along_axis(beams.tokens, source[..., None], axis=1)  # (b, w, s)
+
+        found = ops.where(ends, worth(log_p, count), NEVER)
+        scores, best = ops.top_k(ops.concatenate([beams.scores, found], axis=1), k)
+        done, lengths = (
+            _of(best, ops.concatenate(pair, axis=1))
+            for pair in (
+                (beams.done, texts),
+                (beams.lengths, ops.broadcast_to(count, ops.shape(found))),
+            )
+        )
+
+        log_p, best = ops.top_k(ops.where(ends, NEVER, log_p), k)
+        source, token = _of(best, source), _of(best, token)  # (b, k)
+        tokens = ops.slice_update(_of(best, texts), (0, 0, beams.column), token[..., None])
+        rows = ops.reshape(row + source, (-1,))
+        kept = (ops.take(x, _heads(rows, x, batch * k), axis=0) for x in beams.cache[SHARED:])
+        place = ops.repeat(known + count - 1, k)[:, None]
+        features = {"tokens": ops.reshape(token, (-1, 1)), "positions": place}
+        features["segments"] = ops.ones_like(place)
+        hidden, held = model.encode(features, cache=(*beams.cache[:SHARED], *kept))
+        new = Beams(beams.column + 1, tokens, log_p, done, lengths, scores, hidden[:, 0], held)
+        return tuple(new)
+
+    first = ops.where(ops.arange(k) == 0, 0.0, NEVER)[None]  # all begin alike: one is followed
+    tokens = ops.repeat(state.tokens[:, None], k, axis=1)
+    column, *shared = state.cache[:SHARED]
+    kept = (
+        ops.repeat(ops.reshape(x, (batch, -1, *x.shape[1:])), k, axis=0)
+        for x in state.cache[SHARED:]
+    )
+    start = Beams(
+        begin,
+        tokens,
+        ops.broadcast_to(ops.cast(first, "float32"), (batch, k)),
+        tokens,
+        ops.zeros((batch, k), "int32"),
+        ops.full((batch, k), NEVER, "float32"),
+        ops.repeat(state.hidden, k, axis=0),
+        (
+            column,
+            *(ops.repeat(x, k, axis=0) for x in shared),
+            *(ops.reshape(x, (-1, *x.shape[2:])) for x in kept),
+        ),
+    )
+    beams = Beams(*ops.while_loop(more, add, tuple(start)))
+
+    # What is still followed at the end competes as it is.
+    count = beams.column - begin
+    scores = ops.concatenate([beams.scores, worth(beams.log_p, count)], axis=1)
+    best = ops.argmax(scores, axis=1)[:, None]  # (b, 1)
+    texts = _of(best, ops.concatenate([beams.done, beams.tokens], axis=1))[:, 0]
+    running = ops.broadcast_to(count, ops.shape(beams.lengths))
+    added = _of(best, ops.concatenate([beams.lengths - 1, running], axis=1))  # without the end
+    places = ops.arange(length, dtype="int32")[None]
+    there = ops.logical_and(places >= begin, places < begin + added)
+    segments = ops.maximum(state.segments, ops.cast(there, "int32"))
+    ended = ops.logical_or(state.ended, best[:, 0] < k)
+    new = {"column": beams.column, "tokens": texts * segments, "segments": segments, "ended": ended}
+    return state._replace(**new)
+
+
+def _of(index, x):
+    """Return the rows `index` (b, n) of each x (b, m, ...)."""
+    for _ in x.shape[2:]:
+        index = index[..., None]
+    return ops.take_along_axis(x, index, axis=1)
+
+
+def _heads(rows, x, count):
+    """Return where the heads (b k g) of the rows (b k) are."""
+    heads = ops.shape(x)[0] // count
+    return ops.reshape(rows[:, None] * heads + ops.arange(heads, dtype="int32"), (-1,))
