@@ -109,7 +109,7 @@ def rungs(
 
     A share of the steps has its own schedule to its end: the loss at a quarter of a longer run,
     where the rate is still high, is not that of a quarter of the tokens (arXiv:2203.15556,
-    section 3.1). The costly ones come first, so that a model too large is refused at once.
+    sections 2 and 3.1). The costly ones come first, so that a model too large is refused at once.
 
     Args:
         recipes: by size; the rates and objectives of these are taken.
@@ -167,9 +167,7 @@ def _check_comparable(found):
         if one.objective != other.objective:
             kinds = [f"{n} ({type(found[n].objective).__name__})" for n in (first, name)]
             what = "the same objective, for losses to compare"
-        elif any(
-            getattr(one.data, f) != getattr(other.data, f) for f in ("algorithm", "lowercase")
-        ):
+        elif _tokens(one.data) != _tokens(other.data):
             kinds = [f"{n} ({_tokens(found[n].data)})" for n in (first, name)]
             what = "the same kind of tokens, for losses to compare"
         else:
@@ -178,7 +176,8 @@ def _check_comparable(found):
 
 
 def _tokens(data):
-    return data.algorithm + (", lowercase" if data.lowercase else ", cased")
+    cased = data.algorithm == "wordpiece" and not data.lowercase
+    return f"cased {data.algorithm}" if cased else data.algorithm
 
 
 def _listed(values):

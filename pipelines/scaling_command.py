@@ -30,10 +30,9 @@ class Scaling:
     or: python -m pipelines scaling --presets gpt2-tiny --widths 32 64 128 256
     """
 
-    # Several; or one, which is made narrower and wider.
-    presets: tuple[str, ...] = LADDER
+    presets: tuple[str, ...] = LADDER  # several; or one, for a ladder of its widths
     widths: tuple[int, ...] = ()  # of the one preset; none: 1/4, 3/8, 1/2, 3/4 and all of its own
-    # Of the steps; each size is trained for each of them anew, with a whole schedule.
+    # Of the steps: each size is trained for each share anew, with a whole schedule.
     token_shares: tuple[float, ...] = SHARES
     seeds: int = 1  # repetitions of each run, from --train.seed on
     # Of the run directories, the picture and scaling.json; the same command again goes on.

@@ -63,7 +63,7 @@ def draw(
     panels[0].yaxis.set_minor_locator(NullLocator())
     dots = [Line2D([], [], color=_color(n), marker="o", linestyle="") for n in range(len(sizes))]
     figure.legend(dots, sizes, loc="outside right center", frameon=False, fontsize=8)
-    partial = path.with_name(f".{path.name}")
+    partial = path.with_name(f".{path.name}.tmp")
     figure.savefig(partial, format="png")
     os.replace(partial, path)
 
