@@ -223,7 +223,9 @@ def _time(rung, vocabulary):
 
 def _show(points, laws):
     best = {id(point) for point in laws["compute"].points}
-    table = Table(title="\nruns", title_justify="left", caption="* nothing as cheap is better")
+    preset = os.path.commonprefix([p.size for p in points]).rpartition("-width")[0]  # or none
+    title, caption = f"\nruns {preset}".rstrip(), "* nothing as cheap is better"
+    table = Table(title=title, title_justify="left", caption=caption)
     table.add_column("size")
     for name in ("N", "share", "tokens", "passes", "FLOPs", "loss"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -231,7 +233,12 @@ def _show(points, laws):
         spread = f" ± {stdev(p.losses):.3f}" if len(p.losses) > 1 else ""
         mark = " *" if id(p) in best else "  "
         cells = (f"{p.parameters:,}", f"{p.share:g}", f"{p.tokens:,.0f}", f"{p.passes:.2f}")
-        table.add_row(p.size, *cells, f"{p.compute:.1e}", f"{p.loss:.3f}{spread}{mark}")
+        table.add_row(
+            p.size.removeprefix(f"{preset}-"),
+            *cells,
+            f"{p.compute:.1e}",
+            f"{p.loss:.3f}{spread}{mark}",
+        )
     console.print(table)
     table = Table(title="\nL(x) = (x_c / x)^α", title_justify="left")
     for name in ("x", "α", "95% interval", "x_c", "R²", "points", "Kaplan"):
