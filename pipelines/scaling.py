@@ -247,8 +247,10 @@ def _show(points, laws):
         table.add_row(*_row(name, law))
     console.print(table)
     for name, law in laws.items():
-        if len(law.points) < 3:
-            say(f"{name}: {len(law.points)} points tell no uncertainty; three or more do")
+        if law.fitted is None:
+            say(f"{name}: one point tells no law")
+        elif law.fitted.interval is None:
+            say(f"{name}: two points tell no uncertainty; three or more do")
 
 
 def _row(name, law):

@@ -71,11 +71,13 @@ def draw(
 def _line(panel, law, x, published):
     """Draw a law, the band in which it lies, and the published slope through the same center."""
     x = np.geomspace(min(x) / 1.3, max(x) * 1.3, 100)
-    known = "" if law.error is None else f" ± {law.error:.3f}"
+    known = "" if law.interval is None else " ({:.3f} to {:.3f})".format(*law.interval)
     panel.plot(x, law.at(x), color="black", linewidth=1, label=f"α = {law.exponent:.3f}{known}")
     band = law.band(x)
     if band is not None:
-        panel.fill_between(x, *band, color="black", alpha=0.12, linewidth=0, label="95%")
+        panel.fill_between(
+            x, *band, color="black", alpha=0.12, linewidth=0, label="95%, of the line"
+        )
     slope = replace(law, exponent=published).at(x)
     panel.plot(x, slope, ":", color="black", linewidth=1, label=f"{published:.3f}, Kaplan et al.")
 

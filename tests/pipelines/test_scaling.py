@@ -107,7 +107,7 @@ def test_it_tells_which_run_comes_and_what_is_left(job):
     printed = job[3]
     assert "1 of 4  gpt2-tiny-width16\n" in printed
     assert re.search(r"4 of 4  gpt2-tiny-width8-share0.5  \d\d% of the compute done, ", printed)
-    assert "is done already" in printed and "2 points tell no uncertainty" in printed
+    assert "is done already" in printed and "two points tell no uncertainty" in printed
 
 
 def test_another_recipe_in_the_same_folder_is_refused(job, capsys):
