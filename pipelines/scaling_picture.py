@@ -53,7 +53,7 @@ def draw(
         panel.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         panel.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 2)))
         panel.tick_params(which="both", labelsize=8)
-        if panel.lines:
+        if law.fitted is not None:
             panel.legend(loc="upper right", frameon=False, fontsize=8)
     losses = [loss for point in points for loss in point.losses]
     panels[0].set_ylim(min(losses) / 1.05, max(losses) * 1.05)

@@ -155,12 +155,14 @@ def test_a_point_is_the_mean_over_its_seeds():
     assert point.loss == pytest.approx(3.1) and point.passes == 1.0
 
 
-def test_one_share_and_one_size_on_the_frontier_are_no_law():
+def test_one_share_and_one_size_on_the_frontier_are_no_law_and_are_drawn(tmp_path):
     laws = scaling.fit_laws(points(lambda n, d: n, shares=(1.0,)))
     assert laws["tokens"].fitted is None and laws["compute"].fitted is None
     said = scaling.described("tokens", laws["tokens"])
     assert said["exponent"] is None and len(said["points"]) == 1
     assert scaling.described("compute", laws["compute"])["unit"] == "FLOPs"
+    scaling.draw(points(shares=(1.0,)), laws, scaling.PUBLISHED, tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize("name", ["nanogpt-tiny", "gpt2-small", "llama-mini", "tinyllama-1.1b"])
