@@ -1,4 +1,4 @@
-"""`python -m pipelines COMMAND`: pretrain, finetune, evaluate, export, fill, presets, demo."""
+"""`python -m pipelines COMMAND`: pretrain, finetune, evaluate, generate, export and others."""
 
 import errno
 import re

@@ -16,6 +16,7 @@ from pipelines.defaults import FINETUNE, RECIPES, TASKS
 from pipelines.quiet import import_tensorflow
 from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
 from pipelines.run_commands import Evaluate, Export, FewShot, Fill, Generate, check_files
+from pipelines.scaling_command import Scaling, scaling_defaults
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.models.config import TransformerConfig
@@ -171,6 +172,7 @@ COMMANDS = {
     "generate": Generate,
     "presets": Presets,
     "demo": Demo,
+    "scaling": Scaling,
 }
 
 
@@ -185,6 +187,8 @@ def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None
     preset = RECIPES.get(getattr(seen, "preset", None) or "")
     if given is not None:
         found, model = _repeat(name, given)
+    elif name == "scaling":
+        found = scaling_defaults(seen, words)
     elif preset is not None:
         own: dict[str, Any] = {"data": preset.data, "train": preset.train}
         found = Pretrain(**own, objective=preset.objective)

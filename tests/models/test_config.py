@@ -1,8 +1,10 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from tfattn.errors import InputError
+from tfattn.families import preset
 from tfattn.mechanisms.masks import Causal, Global, Window
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
 
@@ -86,3 +88,13 @@ def test_flops_are_six_a_parameter_for_long_models_and_short_rows():
     config = TransformerConfig(dim=1024, depth=24, heads=16, hidden_dim=4096)
     blocks = config.parameter_count() - (30_522 + 512 + 2) * 1024
     assert config.flops_per_token(1) == pytest.approx(6 * blocks, rel=1e-2)
+
+
+def test_the_size_of_a_model_without_its_embeddings_is_that_of_its_blocks_and_norms():
+    depth, dim = 12, 768
+    kernels = 12 * depth * dim**2  # the N of arXiv:2001.08361, table 1
+    biases_and_norms = depth * (4 * dim + 4 * dim + dim + 4 * dim) + 2 * dim
+    small = preset("gpt2-small")
+    assert small.non_embedding_count() == kernels + biases_and_norms == 85_056_000
+    wider = replace(small, vocab_size=99, max_length=7, types=3, position="sinusoidal")
+    assert wider.non_embedding_count() == small.non_embedding_count()

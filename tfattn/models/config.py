@@ -141,6 +141,15 @@ class TransformerConfig(Spec):
                 total += d * head.classes + head.classes
         return total
 
+    def non_embedding_count(self) -> int:
+        """Return the exact number of parameters of the blocks, and of the norms around them.
+
+        The size N of arXiv:2001.08361, section 2.1: without the matrices of tokens, positions and
+        types, and without heads. 12 depth dim^2 of it are kernels, where hidden_dim is 4 dim.
+        """
+        positions = self.max_length if self.position == "learned" else 0
+        return self.parameter_count() - (self.vocab_size + self.types + positions) * self.dim
+
     def has_qkv_bias(self) -> bool:
         """Return whether queries, keys and values have biases."""
         return self.bias if self.qkv_bias is None else self.qkv_bias
