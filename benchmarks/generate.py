@@ -6,8 +6,6 @@ Both take the same prompts, in turn. KerasHub runs as its users run it, by `GPT2
 without a preprocessor, in graph mode and by XLA; ours as the command `generate` runs it, streaming.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfattn
+from benchmarks.rounds import in_turn
 from pipelines.data.bytepair import END, BytePair, letters
 from pipelines.generator import Generator
 from tfattn.families.gpt2 import HEAD
@@ -88,25 +87,15 @@ def main(setting: Setting) -> None:
             "KerasHub graph": theirs(config, prompts, setting.tokens, False),
             "tfattn": ours(config, prompts, setting.tokens),
         }
-        first, times = {}, {name: [] for name in contestants}
-        for name, run in contestants.items():
-            began = time.perf_counter()
-            run()
-            first[name] = time.perf_counter() - began
-        for _ in range(setting.rounds):
-            for name, run in contestants.items():
-                began = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - began)
-        medians = {name: statistics.median(taken) for name, taken in times.items()}
-        for name, median in medians.items():
+        found = in_turn(contestants, setting.rounds)
+        for name, times in found.items():
             table.add_row(
                 name,
                 str(batch),
-                f"{first[name]:.1f}",
-                f"{median:.3f}",
-                f"{median / medians['KerasHub xla']:.2f}",
-                f"{batch * setting.tokens / median:,.0f}",
+                f"{times.first:.1f}",
+                f"{times.median:.3f}",
+                f"{times.median / found['KerasHub xla'].median:.2f}",
+                f"{batch * setting.tokens / times.median:,.0f}",
             )
     Console(width=100).print(table)
 

@@ -7,8 +7,6 @@ is unfair to none. KerasHub runs as its users run it, by `compile` and Keras' ow
 function, in graph mode and by XLA, in both precisions; ours as `pipelines.train` runs it.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 import tfattn
+from benchmarks.rounds import in_turn
+from pipelines import recipes
 from pipelines.data.batches import Batch
 from pipelines.engine import Engine
-from pipelines.objectives import cross_entropy, hits
+from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.optimize import build_optimizer
 from pipelines.recipes import TrainConfig
 from pipelines.train import POLICIES
-from tfattn import backend
 from tfattn.models.config import Tokens, TransformerConfig
 
 
@@ -47,24 +46,13 @@ class Setting:
     peer_xla: bool = True  # also KerasHub by XLA
 
 
-class Masked:
+class Masked(MaskedLM):
     """The masked-token loss on batches that are masked already."""
 
-    heads = (Tokens(),)
-    terms = {"mlm_loss": "mlm", "mlm_accuracy": "mlm"}
-    losses = ("mlm_loss",)
-    selects = ("loss", False)
-    _cross_entropy = staticmethod(backend.island(cross_entropy))
-
-    def sums(self, outputs: Any, batch: Batch) -> dict[str, Any]:
-        """Sum cross entropy and hits."""
-        weights, targets = batch["weights"]["mlm"], batch["targets"]["mlm"]
-        loss = self._cross_entropy(outputs, targets)
-        hit = hits(outputs, targets)
-        return {
-            "mlm_loss": tf.reduce_sum(loss * weights),
-            "mlm_accuracy": tf.reduce_sum(hit * weights),
-        }
+    def __init__(self):
+        self.spec, self.heads = recipes.MaskedLM(), (Tokens(),)
+        self.terms = {"mlm_loss": "mlm", "mlm_accuracy": "mlm"}
+        self.losses, self.selects = ("mlm_loss",), ("loss", False)
 
 
 def ours(config: TransformerConfig, batch: Batch, precision: str, mode: str) -> Callable[[], Any]:
@@ -147,31 +135,20 @@ def main(setting: Setting) -> None:
             contestants[f"KerasHub xla {precision}"] = theirs(config, batch, precision, True)
         for mode in setting.modes:
             contestants[f"tfattn {mode} {precision}"] = ours(config, batch, precision, mode)
-    first = {}
-    for name, step in contestants.items():
-        began = time.perf_counter()
-        step()
-        first[name] = time.perf_counter() - began
-        step()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(setting.rounds):
-        for name, step in contestants.items():
-            began = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    base = medians[f"KerasHub graph {setting.precisions[0]}"]
+    found = in_turn(contestants, setting.rounds)
+    base = found[f"KerasHub graph {setting.precisions[0]}"].median
     tokens = setting.batch * setting.length
     flops = tokens * config.flops_per_token(setting.length, 0.15)
     table = Table(title=f"{setting.preset}, {setting.batch} x {setting.length} tokens a step")
     for column in ("", "first step s", "median ms", "least ms", "ratio", "tokens/s", "GFLOP/s"):
         table.add_column(column, justify="right" if column else "left")
-    for name, median in medians.items():
+    for name, times in found.items():
+        median = times.median
         table.add_row(
             name,
-            f"{first[name]:.1f}",
+            f"{times.first:.1f}",
             f"{median * 1e3:.1f}",
-            f"{min(times[name]) * 1e3:.1f}",
+            f"{min(times.rounds) * 1e3:.1f}",
             f"{median / base:.2f}",
             f"{tokens / median:,.0f}",
             f"{flops / median / 1e9:.0f}",

@@ -13,6 +13,7 @@ from pipelines.data.sources import labelled_rows, read_labelled
 from pipelines.data.tokenization import Tokenizer, load_tokenizer
 from pipelines.engine import Engine
 from pipelines.progress import console
+from pipelines.prompts import unescaped
 from pipelines.recipes import Recipe, TrainConfig
 from pipelines.runs import Run, find_run
 from pipelines.tasks import text_rows, work
@@ -38,7 +39,7 @@ class Finished:
     def joint(self) -> str:
         """Return what stands between a prompt and its answer."""
         objective = self.recipe.objective
-        return objective.joint if isinstance(objective, recipes.TextToText) else ""
+        return unescaped(objective.joint) if isinstance(objective, recipes.TextToText) else ""
 
 
 def open_finished(folder: str) -> Finished:

@@ -61,12 +61,12 @@ class Prompt(Spec):
         before, between = self._parts
         shown = [f"{before}{said}{between}{label}" for said, label in examples]
         asked = f"{before}{text}{between.removesuffix(' ')}"
-        return _unescaped(self.separator).join([*shown, asked])
+        return unescaped(self.separator).join([*shown, asked])
 
     @property
     def _parts(self):
         """Return what stands before the text, and between it and the label."""
-        return _unescaped(self.template).removesuffix(LABEL).split(TEXT)
+        return unescaped(self.template).removesuffix(LABEL).split(TEXT)
 
 
 @dataclass(frozen=True)
@@ -104,5 +104,6 @@ class Trials(Spec):
             raise InputError(f"words: expected different ones. Received: {self.words}.")
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """Return the text with line breaks and tabs for a backslash and n or t, as flags have them."""
     return text.replace("\\n", "\n").replace("\\t", "\t")

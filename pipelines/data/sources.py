@@ -26,6 +26,7 @@ from pipelines.data.tokenization import (
     train_tokenizer,
 )
 from pipelines.progress import bar, say
+from pipelines.prompts import unescaped
 from pipelines.runs import Run, sync_folder
 from tfattn.errors import InputError
 
@@ -197,7 +198,8 @@ def labelled_rows(
 ) -> TableRows | AnswerRows:
     """Return the rows of a table, with labels as the objective counts them."""
     if isinstance(objective, recipes.TextToText):
-        texts = [text + objective.joint for text in table.texts]
+        joint = unescaped(objective.joint)
+        texts = [text + joint for text in table.texts]
         return AnswerRows(tokenizer, texts, table.labels, length)
     if isinstance(objective, recipes.Classification):
         labels = np.asarray(label_ids(table, objective.classes), np.int32)
