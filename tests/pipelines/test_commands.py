@@ -63,7 +63,7 @@ def flag_texts(text):
         inside = line.strip("│ ")
         if line.startswith("╭"):
             name, positional = None, "positional" in line
-        elif inside.startswith("--") or (positional and re.match(r"[A-Z\[]", inside)):
+        elif inside.startswith("--") or (positional and re.match(r"\[|[A-Z]{2}", inside)):
             name = inside.split()[0].strip(",")
             found[name] = inside
         elif name is not None and line.startswith("│"):
