@@ -68,9 +68,10 @@ def _chunked(given, targets, weights, rows, gradient):
     hidden, count = given[0], ops.shape(given[0])[0]
     table = ops.cast(given[1], hidden.dtype)
     rest = given[2:]
-    if isinstance(count, int) and count <= rows:
+    rows, known = max(rows, 1), isinstance(count, int)
+    if known and count <= rows:
         return _chunk(hidden, table, rest, targets, weights, gradient)
-    rows = ops.minimum(max(rows, 1), count)
+    rows = rows if known else ops.minimum(rows, count)  # XLA wants a number where there is one
     row = ops.arange(rows, dtype="int32")
 
     def add(i, sums, *so_far):
