@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.bytepair import END, MERGES, VOCABULARY, BytePair, letters, train_bytepair
+from pipelines.data.store import Store, write_store
 from pipelines.data.tokenization import load_tokenizer
 from tfattn.errors import InputError
 
@@ -160,6 +161,14 @@ def test_a_malformed_file_is_told(name, held, message, tokenizer, tmp_path):
     (tmp_path / name).write_text(held, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_tokenizer(tmp_path)
+
+
+def test_a_store_of_another_vocabulary_is_refused(tokenizer, tmp_path):
+    other = train_bytepair(["another text of other words"] * 9, 280)
+    store = write_store(tmp_path / "store", ["the cat"], tokenizer)
+    assert Store.open(store.folder, tokenizer).meta.tokens > 0
+    with pytest.raises(InputError, match="tokenizer: expected .*, the one in use"):
+        Store.open(store.folder, other)
 
 
 def test_a_vocabulary_without_its_merges_is_told(tokenizer, tmp_path):

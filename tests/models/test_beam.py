@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from test_decode import PROMPTS, VOCABULARY, WIDTH, model_of, run
+from test_decode import PROMPTS, VOCABULARY, last_logits, model_of, run
 
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
@@ -16,10 +16,7 @@ def model():
 
 
 def log_shares(model, ids):
-    tokens, segments = np.zeros((2, 1, WIDTH), np.int32)  # of one width, to compile one
-    tokens[0, : len(ids)], segments[0, : len(ids)] = ids, 1
-    logits = np.asarray(model({"tokens": tokens, "segments": segments}))
-    logits = logits[0, len(ids) - 1].astype("float64")
+    logits = last_logits(model, ids).astype("float64")
     return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
 
 

@@ -90,11 +90,20 @@ def reference_choice(logits, seen, u, sampling):
     return int(order[np.searchsorted(np.cumsum(shares), u * shares.sum(), side="right")])
 
 
+def last_logits(model, ids, order=None):
+    """Return the logits after the tokens, of a whole pass; of one width, to compile one."""
+    tokens, segments, orders = np.zeros((3, 1, WIDTH), np.int32)
+    tokens[0, : len(ids)], segments[0, : len(ids)] = ids, 1
+    orders[0, : len(ids)] = range(len(ids)) if order is None else order
+    features = {"tokens": tokens, "segments": segments, "order": orders}
+    return np.asarray(model(features))[0, len(ids) - 1]
+
+
 def reference(model, prompt, sampling, count, uniform):
     """Return what is added, without a cache, one whole pass a token."""
     ids = list(prompt)
     for step in range(count):
-        logits = np.asarray(model(np.array([ids])))[0, -1]
+        logits = last_logits(model, ids)
         ids.append(reference_choice(logits.copy(), set(ids), uniform[step], sampling))
     return ids[len(prompt) :]
 
@@ -133,8 +142,7 @@ def test_a_prefix_is_read_in_both_directions(name):
         ids = list(prompt)
         for _ in range(12):
             order = [max(0, place * (place >= len(prompt))) for place in range(len(ids))]
-            logits = model({"tokens": np.array([ids]), "order": np.array([order])})
-            ids.append(int(np.asarray(logits)[0, -1].argmax()))
+            ids.append(int(last_logits(model, ids, order).argmax()))
         assert found[row] == ids[len(prompt) :]
     assert found != plain
 
