@@ -5,14 +5,12 @@ demonstrations that are drawn for it, and the likeliest label wins. The draw is 
 """
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table as Columns
@@ -23,6 +21,7 @@ from pipelines.demonstrations import contexts, draw, encoded
 from pipelines.evaluate import Finished
 from pipelines.progress import bar, console, say
 from pipelines.prompts import Prompt, Trials
+from pipelines.runs import write_picture
 from pipelines.scoring import Scorer
 from tfattn.errors import InputError
 
@@ -133,7 +132,6 @@ def draw_accuracy(found: dict[str, Any], path: Path) -> None:
         path: of the file, which is written whole or not at all.
     """
     figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     panel = figure.subplots()
     shots = [result["shots"] for result in found["results"]]
     accuracy = [result["accuracy"] for result in found["results"]]
@@ -150,12 +148,7 @@ def draw_accuracy(found: dict[str, Any], path: Path) -> None:
     panel.set_ylabel(f"accuracy on {found['rows']:,} texts")
     panel.grid(alpha=0.3)
     panel.legend(loc="best")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_picture(path, figure)
 
 
 def print_accuracy(title: str, found: dict[str, Any]) -> None:

@@ -223,6 +223,16 @@ def write_atomically(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def write_picture(path: Path, figure: Any) -> None:
+    """Write a figure of matplotlib as a PNG, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(temporary, format="png")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable, or what was written to a file."""
     handle = os.open(folder, os.O_RDONLY)

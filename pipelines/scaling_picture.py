@@ -1,6 +1,5 @@
 """The picture of scaling laws: a panel each of parameters, tokens and compute."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,8 @@ from matplotlib.ticker import (
     NullLocator,
     StrMethodFormatter,
 )
+
+from pipelines.runs import write_picture
 
 TITLES = {
     "parameters": "parameters N, without embeddings",
@@ -63,9 +64,7 @@ def draw(
     panels[0].yaxis.set_minor_locator(NullLocator())
     dots = [Line2D([], [], color=_color(n), marker="o", linestyle="") for n in range(len(sizes))]
     figure.legend(dots, sizes, loc="outside right center", frameon=False, fontsize=8)
-    partial = path.with_name(f".{path.name}.tmp")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    write_picture(path, figure)
 
 
 def _line(panel, law, x, published):

@@ -13,7 +13,7 @@ import hashlib
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -154,13 +154,12 @@ def train_wordpiece(
     vocab_size: int,
     *,
     lowercase: bool = True,
-    progress: Callable[[int], None] | None = None,
 ) -> WordPiece:
     """Learn a vocabulary of at most `vocab_size` tokens; the same documents give the same one.
 
     `tokenizers` numbers the pieces `##a` in the random order of a hash map, and breaks ties by
     those numbers. So we count the characters first, and hand it the alphabet in order; meanwhile
-    the documents wait in a temporary file. `progress` is called with the number of documents read.
+    the documents wait in a temporary file.
 
     Raises:
         InputError: no text in the documents, or a `vocab_size` without room for an alphabet.
@@ -186,8 +185,6 @@ def train_wordpiece(
                 data = document.encode("utf-8")
             characters.update(document)
             spool.write(data + b"\n")
-            if progress is not None:
-                progress(i + 1)
         alphabet = _alphabet(characters, learner, room)
         inside = [c for c in alphabet if len(_words(learner, f"a{c}a")) == 1]
         trainer = WordPieceTrainer(

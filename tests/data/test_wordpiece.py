@@ -258,12 +258,6 @@ def test_tokens_longer_than_tensorflow_text_takes_are_left_out():
     assert encode(trained, documents) == trained.encode_reference(documents)
 
 
-def test_training_reports_how_many_documents_were_read():
-    seen = []
-    train_wordpiece(DOCUMENTS, 80, progress=seen.append)
-    assert seen == [1, 2, 3]
-
-
 @pytest.mark.parametrize("junk", ["x" * 1_000_000, "═👍" * 300_000])
 def test_a_word_too_long_to_be_looked_up_is_not_learned_from(junk):
     trained = train_wordpiece([f"short words {junk} short words ؟{junk}؟"], 200)

@@ -184,6 +184,12 @@ def test_a_misspelt_feature_is_refused(rng):
         model({"tokens": TOKENS, "segment": TOKENS})
 
 
+def test_targets_without_weights_are_refused(rng):
+    model, _ = model_and_weights(rng)
+    with pytest.raises(InputError, match="expected both targets and target_weights"):
+        model({"tokens": TOKENS, "targets": TOKENS})
+
+
 @pytest.mark.parametrize(
     "heads",
     [

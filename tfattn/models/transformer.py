@@ -202,6 +202,8 @@ class Transformer(keras.Model):
         for name in features:
             if name not in (*INPUTS, *ASKED):
                 raise InputError(f"features: {unknown('feature', name, (*INPUTS, *ASKED))}")
+        if ("targets" in features) != ("target_weights" in features):
+            raise InputError("features: expected both targets and target_weights. Received one.")
         tokens = features["tokens"]
         segments, positions = features.get("segments"), features.get("positions")
         if segments is None:
