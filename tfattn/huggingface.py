@@ -91,7 +91,7 @@ def to_huggingface(model: Transformer, folder: str | Path, model_type: str | Non
         )
     theirs: Weights = {}
     for row in sorted(rows, key=lambda row: row.part or (0, 1)):  # parts in their order
-        array = row.to_theirs(ours[str(row.ours)], config.heads)
+        array = row.to_theirs(ours[str(row.ours)])
         begun = row.part is not None and row.part[0] > 0
         theirs[row.theirs] = np.concatenate([theirs[row.theirs], array], -1) if begun else array
     if architecture == kind.architectures.get(()):  # saved without its prefix
@@ -131,7 +131,7 @@ def read_published(folder: Path) -> tuple[TransformerConfig, tuple[Head, ...], W
             if row.ours is None or tied and row.ours == "tokens/embeddings":
                 continue
             try:
-                weights[row.ours] = row.to_ours(weight, config.heads)
+                weights[row.ours] = row.to_ours(weight)
             except (ValueError, IndexError):
                 weights[row.ours] = weight  # `assign` will name its shape
         if name not in rows:

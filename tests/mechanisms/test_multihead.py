@@ -28,7 +28,9 @@ def layer_and_weights(rng, dim=12, heads=3, **kwargs):
     layer.build()
     drawn = [0.5 * rng.normal(size=v.shape).astype("float32") for v in layer.weights]
     layer.set_weights(drawn)
-    return layer, drawn[:8]
+    e = dim // heads
+    cut = [(dim, heads, e), (heads, e)] * 3 + [(heads, e, dim), (dim,)]  # by head, as Keras does
+    return layer, [w.reshape(shape) for w, shape in zip(drawn, cut, strict=False)]
 
 
 class Turned(Position):

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -17,11 +19,12 @@ def test_it_is_the_contraction_of_its_axes(rng, close, source, target, equation)
     layer = Projection(source, target)
     layer.build()
     kernel, bias = layer.kernel, layer.bias
-    assert (tuple(kernel.shape), tuple(bias.shape)) == ((*source, *target), target)
+    assert tuple(kernel.shape) == (math.prod(source), math.prod(target))
     values = [rng.normal(size=v.shape).astype("float32") for v in (kernel, bias)]
     layer.set_weights(values)
     x = rng.normal(size=(3, 7, *source)).astype("float32")
-    close(layer(x), np.einsum(equation, x, values[0]) + values[1])
+    tensor = values[0].reshape(*source, *target)
+    close(layer(x), np.einsum(equation, x, tensor) + values[1].reshape(target))
 
 
 def test_any_number_of_leading_axes_will_do(rng, close):

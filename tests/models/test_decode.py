@@ -32,7 +32,7 @@ def model_of(name="gpt2-tiny", **fields):
     model = tfattn.build(config, family.HEAD)
     rng = np.random.default_rng(3)  # so that what is likely changes from token to token
     for path, variable in model.weights_by_path().items():
-        spread = 0.1 if len(variable.shape) < 2 else 1.5 * variable.shape[0] ** -0.5
+        spread = 0.1 if len(variable.shape) < 2 else 2.5 * variable.shape[0] ** -0.5
         start = 1.0 if path.endswith("gamma") else 0.0
         variable.assign(start + spread * rng.normal(size=variable.shape))
     return model

@@ -42,9 +42,10 @@ def turned(x):
     return np.concatenate([z.real, z.imag], axis=-1)
 
 
-def attention(x, w, path, mask, rotate):
+def attention(x, w, path, heads, mask, rotate):
+    e = x.shape[-1] // heads
     q, k, v = (
-        np.einsum("btd,dhe->bthe", x, w[f"{path}/{n}/kernel"]) + w.get(f"{path}/{n}/bias", 0.0)
+        (x @ w[f"{path}/{n}/kernel"] + w.get(f"{path}/{n}/bias", 0.0)).reshape(*x.shape[:2], -1, e)
         for n in ("query", "key", "value")
     )
     q, k = rotate(q), rotate(k)
@@ -59,7 +60,7 @@ def attention(x, w, path, mask, rotate):
             scores = k[b, s, h // shared] @ q[b, t, h] / np.sqrt(q.shape[-1])
             shares = np.exp(scores - scores.max())
             pooled[b, t, h] = shares / shares.sum() @ v[b, s, h // shared]
-    y = np.einsum("bthe,hed->btd", pooled, w[f"{path}/output/kernel"])
+    y = pooled.reshape(x.shape) @ w[f"{path}/output/kernel"]
     return y + w.get(f"{path}/output/bias", 0.0)
 
 
@@ -70,7 +71,7 @@ def run(model, w, norm, feedforward, rotate=lambda x: x):
     for i in range(model.config.depth):
         block, mask = f"encoder/block_{i}", model.config.masks[i % len(model.config.masks)]
         y = norm(x, w, f"{block}/self_residual/norm")
-        x = x + attention(y, w, f"{block}/self", mask, rotate)
+        x = x + attention(y, w, f"{block}/self", model.config.heads, mask, rotate)
         y = norm(x, w, f"{block}/feedforward_residual/norm")
         x = x + feedforward(y, w, f"{block}/feedforward")
     matrix = w.get("tokens/embeddings", w["stem/tokens/embeddings"])

@@ -30,6 +30,11 @@ def gelu(x):
     return x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2)))
 
 
+def split(x, heads):
+    """Cut (b, t, d) into heads (b, h, t, e)."""
+    return x.reshape(*x.shape[:2], heads, -1).transpose(0, 2, 1, 3)
+
+
 def bert(w, tokens, types, heads=3, depth=3):
     """BERT as its paper describes it: the hidden states (b, t, d) and the masked-LM logits."""
     b, t = tokens.shape
@@ -39,14 +44,13 @@ def bert(w, tokens, types, heads=3, depth=3):
     for i in range(depth):
         block = f"encoder/block_{i}"
         q, k, v = (
-            np.einsum("btd,dhe->bhte", x, w[f"{block}/self/{name}/kernel"])
-            + w[f"{block}/self/{name}/bias"][:, None]
+            split(x @ w[f"{block}/self/{name}/kernel"] + w[f"{block}/self/{name}/bias"], heads)
             for name in ("query", "key", "value")
         )
         scores = q @ k.transpose(0, 1, 3, 2) / np.sqrt(q.shape[-1]) + padding
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         pooled = weights / weights.sum(-1, keepdims=True) @ v  # (b, h, t, e)
-        y = np.einsum("bhte,hed->btd", pooled, w[f"{block}/self/output/kernel"])
+        y = pooled.transpose(0, 2, 1, 3).reshape(x.shape) @ w[f"{block}/self/output/kernel"]
         x = norm(x + y + w[f"{block}/self/output/bias"], w, f"{block}/self_residual/norm")
         feed = f"{block}/feedforward"
         y = gelu(x @ w[f"{feed}/expand/kernel"] + w[f"{feed}/expand/bias"])

@@ -30,8 +30,7 @@ def test_weights_are_softmax_of_the_layers_scores():
         kernel, bias = (
             values[f"encoder/block_0/self/{name}/{part}"] for part in ("kernel", "bias")
         )
-        projected = x @ kernel.reshape(STILL.dim, -1) + bias.reshape(-1)
-        return projected.reshape(2, 5, STILL.heads, -1).transpose(0, 2, 1, 3)
+        return (x @ kernel + bias).reshape(2, 5, STILL.heads, -1).transpose(0, 2, 1, 3)
 
     queries, keys = split("query"), split("key")
     scores = queries @ keys.transpose(0, 1, 3, 2) / np.sqrt(queries.shape[-1])

@@ -67,11 +67,9 @@ FORMAT = Format(
         *(
             row
             for name in ("query", "key", "value")
-            for row in linear(
-                f"{_LAYER}attention.self.{name}", f"{_BLOCK}self/{name}", "heads_in", "heads_bias"
-            )
+            for row in linear(f"{_LAYER}attention.self.{name}", f"{_BLOCK}self/{name}")
         ),
-        *linear(f"{_LAYER}attention.output.dense", f"{_BLOCK}self/output", "heads_out"),
+        *linear(f"{_LAYER}attention.output.dense", f"{_BLOCK}self/output"),
         *layer_norm(f"{_LAYER}attention.output.LayerNorm", f"{_BLOCK}self_residual/norm"),
         *linear(f"{_LAYER}intermediate.dense", f"{_BLOCK}feedforward/expand"),
         *linear(f"{_LAYER}output.dense", f"{_BLOCK}feedforward/contract"),

@@ -37,11 +37,9 @@ def layer_norm(theirs: str, ours: str) -> tuple[Rename, Rename]:
     return Rename(f"{theirs}.weight", f"{ours}/gamma"), Rename(f"{theirs}.bias", f"{ours}/beta")
 
 
-def linear(
-    theirs: str, ours: str, how: str | None = "transpose", bias: str | None = None
-) -> tuple[Rename, Rename]:
-    """Return the rows of a linear map with weight and bias, and how each is reshaped."""
+def linear(theirs: str, ours: str, transposed: bool = True) -> tuple[Rename, Rename]:
+    """Return the rows of a linear map with weight and bias."""
     return (
-        Rename(f"{theirs}.weight", f"{ours}/kernel", how),
-        Rename(f"{theirs}.bias", f"{ours}/bias", bias),
+        Rename(f"{theirs}.weight", f"{ours}/kernel", transposed),
+        Rename(f"{theirs}.bias", f"{ours}/bias"),
     )

@@ -59,10 +59,10 @@ FORMAT = Format(
         Rename("transformer.position_ids", None),
         Rename(f"{_LAYER}attn.bias", None),  # the causal mask
         *qkv(f"{_LAYER}attn.c_attn"),
-        *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", "join_heads"),
+        *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", transposed=False),
         *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
-        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", None),
-        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", None),
+        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", transposed=False),
+        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", transposed=False),
         *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
         Rename("lm_head.weight", None),  # tied
     ),

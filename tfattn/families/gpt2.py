@@ -68,9 +68,9 @@ _BLOCK = "encoder/block_{}/"
 def qkv(theirs: str) -> tuple[Rename, ...]:
     """Return the rows of one kernel and one bias that hold those of queries, keys and values."""
     return tuple(
-        Rename(f"{theirs}.{what}", f"{_BLOCK}self/{name}/{ours}", how, (part, 3))
+        Rename(f"{theirs}.{what}", f"{_BLOCK}self/{name}/{ours}", part=(part, 3))
         for part, name in enumerate(("query", "key", "value"))
-        for what, ours, how in (("weight", "kernel", "split_heads"), ("bias", "bias", "heads_bias"))
+        for what, ours in (("weight", "kernel"), ("bias", "bias"))
     )
 
 
@@ -115,10 +115,10 @@ FORMAT = Format(
         Rename(f"{_LAYER}attn.masked_bias", None),
         *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
         *qkv(f"{_LAYER}attn.c_attn"),
-        *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", "join_heads"),
+        *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", transposed=False),
         *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
-        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", None),
-        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", None),
+        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", transposed=False),
+        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", transposed=False),
         *layer_norm("transformer.ln_f", "encoder/norm"),
         Rename("lm_head.weight", None),  # tied
     ),

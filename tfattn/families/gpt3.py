@@ -122,10 +122,10 @@ FORMAT = Format(
         Rename(f"{_ATTENTION}masked_bias", None),
         *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
         *(
-            Rename(f"{_ATTENTION}{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", "heads_in")
+            Rename(f"{_ATTENTION}{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", transposed=True)
             for t, o in (("q", "query"), ("k", "key"), ("v", "value"))
         ),
-        *linear(f"{_ATTENTION}out_proj", f"{_BLOCK}self/output", "heads_out"),
+        *linear(f"{_ATTENTION}out_proj", f"{_BLOCK}self/output"),
         *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
         *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand"),
         *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract"),

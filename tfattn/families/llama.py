@@ -98,19 +98,18 @@ FORMAT = Format(
         Rename(f"{_LAYER}self_attn.rotary_emb.inv_freq", None),  # a buffer of old files
         Rename(f"{_LAYER}input_layernorm.weight", f"{_BLOCK}self_residual/norm/gamma"),
         *(
-            Rename(f"{_LAYER}self_attn.{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", how)
-            for t, o, how in (
-                ("q", "query", "heads_in"),
-                ("k", "key", "kv_heads_in"),
-                ("v", "value", "kv_heads_in"),
+            Rename(
+                f"{_LAYER}self_attn.{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", transposed=True
             )
+            for t, o in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output"))
         ),
-        Rename(f"{_LAYER}self_attn.o_proj.weight", f"{_BLOCK}self/output/kernel", "heads_out"),
         Rename(
             f"{_LAYER}post_attention_layernorm.weight", f"{_BLOCK}feedforward_residual/norm/gamma"
         ),
         *(
-            Rename(f"{_LAYER}mlp.{t}_proj.weight", f"{_BLOCK}feedforward/{o}/kernel", "transpose")
+            Rename(
+                f"{_LAYER}mlp.{t}_proj.weight", f"{_BLOCK}feedforward/{o}/kernel", transposed=True
+            )
             for t, o in (("gate", "expand"), ("up", "gate"), ("down", "contract"))
         ),
         Rename("model.norm.weight", "encoder/norm/gamma"),

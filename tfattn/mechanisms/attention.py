@@ -15,7 +15,7 @@ from keras import ops
 from tfattn import backend
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.masks import Everything, Mask
-from tfattn.mechanisms.scores import ScaledDotProduct
+from tfattn.mechanisms.scores import ScaledDotProduct, fold
 
 Tensor = Any
 
@@ -48,6 +48,13 @@ def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN.
     weights = softmax(ops.where(allowed, scores, -1e30))
     return ops.cast(ops.where(allowed, weights, 0.0), dtype)
+
+
+def _pool(weights, value):
+    """Return the means (b, t, h, e) of values (b, s, h, e) by weights (b, h, t, s)."""
+    heads, t, s = weights.shape[1], *ops.shape(weights)[2:]
+    pooled = ops.matmul(ops.reshape(weights, (-1, t, s)), fold(value))  # (b h, t, e)
+    return ops.transpose(ops.reshape(pooled, (-1, heads, t, value.shape[3])), (0, 2, 1, 3))
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -110,7 +117,7 @@ class Attention(keras.layers.Layer):
             scores = scores + ops.cast(bias, scores.dtype)
         allowed = self._allowed(query, key, positions, segments, key_positions, key_segments)
         weights = self.softmax(scores, allowed)
-        pooled = ops.einsum("bhts,bshe->bthe", self.dropout(weights, training=training), value)
+        pooled = _pool(self.dropout(weights, training=training), value)
         return (pooled, weights) if return_weights else pooled
 
     def _allowed(self, query, key, positions, segments, key_positions, key_segments):

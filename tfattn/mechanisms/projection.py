@@ -14,12 +14,13 @@ class Projection(keras.layers.Layer):
     """`x W + b`, from the last axes of `x` to others, such as (b, t, d) to (b, t, h, e).
 
     One matrix product of all rows whatever the axes, so that the gradient of W is one as well; a
-    product that broadcasts W would make one for each text and sum them.
+    product that broadcasts W would make one for each text and sum them. W is kept as the matrix it
+    is multiplied as: reshaped, XLA would multiply a single row by it three times slower.
 
     Args:
         source: sizes of the axes that are mapped, such as (d,).
         target: sizes of the axes that they become, such as (h, e).
-        initializer: of W, whose shape is (*source, *target).
+        initializer: of W, a matrix (product of source, product of target).
         use_bias: whether there is a b.
     """
 
@@ -38,20 +39,18 @@ class Projection(keras.layers.Layer):
 
     def build(self, *shapes):
         """Create W and b."""
-        shape = (*self.source, *self.target)
+        shape = (math.prod(self.source), math.prod(self.target))
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.initializer)
         if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=self.target, initializer="zeros")
+            self.bias = self.add_weight(name="bias", shape=shape[1:], initializer="zeros")
         self.built = True
 
     def call(self, x: Tensor) -> Tensor:
         """Map (..., *source) to (..., *target)."""
         leading = ops.shape(x)[: -len(self.source)]
-        columns, units = math.prod(self.source), math.prod(self.target)
-        rows = ops.reshape(x, (-1, columns))
-        y = ops.matmul(rows, ops.reshape(self.kernel, (columns, units)))
+        y = ops.matmul(ops.reshape(x, (-1, math.prod(self.source))), self.kernel)
         if self.bias is not None:
-            y = ops.add(y, ops.reshape(self.bias, (units,)))
+            y = ops.add(y, self.bias)
         return ops.reshape(y, (*leading, *self.target))
 
     def get_config(self) -> dict[str, Any]:
