@@ -1,4 +1,4 @@
-"""Greedy generation beside KerasHub's compiled `generate` of the same GPT-2.
+"""Generation beside KerasHub's compiled `generate` of the same GPT-2.
 
     python -m benchmarks.generate --preset gpt2-mini --prompt 32 --tokens 128 --batches 1 8
 
@@ -36,21 +36,25 @@ class Setting:
     batches: tuple[int, ...] = (1, 8)  # prompts at once
     context: int = 256  # positions of both models
     rounds: int = 9  # of each contestant
+    top_p: float | None = None  # of the probability that is drawn from; none: greedy
 
 
-def ours(config: TransformerConfig, prompts: np.ndarray, tokens: int) -> Callable[[], Any]:
+def ours(
+    config: TransformerConfig, prompts: np.ndarray, tokens: int, top_p: float | None
+) -> Callable[[], Any]:
     """Return a function that adds the tokens by our generator."""
     model = tfattn.build(config, HEAD)
     # A vocabulary of as many tokens; what they are is not looked at.
     extra = tuple(f"!{i}" for i in range(config.vocab_size - 257))
-    generator = Generator(model, BytePair((END, *letters(), *extra), ()), Sampling(greedy=True))
+    sampling = Sampling(greedy=True) if top_p is None else Sampling(top_p=top_p)
+    generator = Generator(model, BytePair((END, *letters(), *extra), ()), sampling)
     generator.stops = tf.constant([], tf.int32)  # all are to be as long
     rows = prompts.tolist()
     return lambda: list(generator.stream(rows, tokens, 0))[-1]
 
 
 def theirs(
-    config: TransformerConfig, prompts: np.ndarray, tokens: int, xla: bool
+    config: TransformerConfig, prompts: np.ndarray, tokens: int, top_p: float | None, xla: bool
 ) -> Callable[[], Any]:
     """Return a function that adds the tokens by KerasHub."""
     backbone = keras_hub.models.GPT2Backbone(
@@ -63,7 +67,9 @@ def theirs(
         max_sequence_length=config.max_length,
     )
     model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
-    model.compile(sampler="greedy", jit_compile=xla)
+    # Its k is the number of tokens that are sorted; none: all, as exactness asks.
+    sampler = "greedy" if top_p is None else keras_hub.samplers.TopPSampler(p=top_p)
+    model.compile(sampler=sampler, jit_compile=xla)
     batch, length = prompts.shape
     padded = np.zeros((batch, length + tokens), np.int32)
     padded[:, :length] = prompts
@@ -76,16 +82,17 @@ def theirs(
 def main(setting: Setting) -> None:
     """Measure, and print medians and their ratios to KerasHub by XLA."""
     config = replace(tfattn.preset(setting.preset), max_length=setting.context)
-    table = Table(title=f"{setting.preset}, {setting.prompt} + {setting.tokens} tokens, greedy")
+    how = "greedy" if setting.top_p is None else f"top-p {setting.top_p}"
+    table = Table(title=f"{setting.preset}, {setting.prompt} + {setting.tokens} tokens, {how}")
     for column in ("", "prompts", "first s", "median s", "ratio", "tokens/s"):
         table.add_column(column, justify="right" if column else "left")
     for batch in setting.batches:
         draw = np.random.default_rng(0)
         prompts = draw.integers(1, config.vocab_size, (batch, setting.prompt)).astype(np.int32)
         contestants = {
-            "KerasHub xla": theirs(config, prompts, setting.tokens, True),
-            "KerasHub graph": theirs(config, prompts, setting.tokens, False),
-            "tfattn": ours(config, prompts, setting.tokens),
+            "KerasHub xla": theirs(config, prompts, setting.tokens, setting.top_p, True),
+            "KerasHub graph": theirs(config, prompts, setting.tokens, setting.top_p, False),
+            "tfattn": ours(config, prompts, setting.tokens, setting.top_p),
         }
         found = in_turn(contestants, setting.rounds)
         for name, times in found.items():

@@ -15,9 +15,11 @@ def model():
     return model_of()
 
 
-def log_shares(model, ids):
-    logits = last_logits(model, ids).astype("float64")
-    return logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
+def log_shares(model, texts):
+    """Return the logarithms of the probabilities (n, v) of what follows each text."""
+    logits = last_logits(model, texts).astype("float64")
+    logits -= logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def reference(model, prompt, sampling, count, stops):
@@ -25,10 +27,11 @@ def reference(model, prompt, sampling, count, stops):
     worth = lambda log_p, n: log_p / ((5 + n) / 6) ** sampling.length_penalty  # noqa: E731
     followed, ended = [(0.0, [])], []
     for step in range(1, count + 1):
+        shares = log_shares(model, [[*prompt, *text] for _, text in followed])
         ways = [
             (log_p + share, [*text, token])
-            for log_p, text in followed
-            for token, share in enumerate(log_shares(model, [*prompt, *text]))
+            for (log_p, text), row in zip(followed, shares, strict=True)
+            for token, share in enumerate(row)
         ]
         ways.sort(key=lambda way: -way[0])
         ended += [(worth(p, step), text[:-1]) for p, text in ways if text[-1] in stops]
@@ -56,8 +59,8 @@ def test_grouped_heads_are_followed_alike():
 def test_many_beams_find_the_likeliest_of_all_texts(model):
     sampling = Sampling(beams=VOCABULARY, length_penalty=0.0)
     found, _ = run(model, PROMPTS[:1], sampling, 2)
-    first = log_shares(model, PROMPTS[0])
-    second = [log_shares(model, [*PROMPTS[0], token]) for token in range(VOCABULARY)]
+    first = log_shares(model, PROMPTS[:1])[0]
+    second = log_shares(model, [[*PROMPTS[0], token] for token in range(VOCABULARY)])
     texts = itertools.product(range(VOCABULARY), repeat=2)
     assert found[0] == list(max(texts, key=lambda pair: first[pair[0]] + second[pair[0]][pair[1]]))
 
@@ -67,7 +70,8 @@ def test_several_beams_find_what_a_greedy_choice_misses(model):
     wide, _ = run(model, PROMPTS, Sampling(beams=8, length_penalty=0.0), 8)
 
     def log_p(prompt, text):
-        return sum(log_shares(model, [*prompt, *text[:i]])[t] for i, t in enumerate(text))
+        shares = log_shares(model, [[*prompt, *text[:i]] for i in range(len(text))])
+        return sum(row[token] for row, token in zip(shares, text, strict=True))
 
     gains = [log_p(p, b) - log_p(p, a) for p, a, b in zip(PROMPTS, greedy, wide, strict=True)]
     assert max(gains) > 0.1

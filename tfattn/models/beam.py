@@ -14,6 +14,7 @@ from keras import ops
 
 from tfattn.models.cache import SHARED
 from tfattn.models.generate import State, decode
+from tfattn.models.long_rows import top_k
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
@@ -71,7 +72,7 @@ def search(
         count = beams.column - begin + 1
         logits = model.logits(beams.hidden[:, None])[:, 0]  # (b k, v)
         ways = ops.reshape(ops.log_softmax(logits), (-1, k, vocabulary)) + beams.log_p[..., None]
-        log_p, index = ops.top_k(ops.reshape(ways, (-1, k * vocabulary)), wide)  # (b, w)
+        log_p, index = top_k(ops.reshape(ways, (-1, k * vocabulary)), wide)  # (b, w)
         source = ops.cast(index // vocabulary, "int32")
         token = ops.cast(index % vocabulary, "int32")
         ends = ops.any(token[..., None] == stops, axis=-1)

@@ -18,6 +18,7 @@ from tfattn.errors import InputError
 from tfattn.mechanisms.masks import is_causal
 from tfattn.models import cache
 from tfattn.models.config import Tokens
+from tfattn.models.long_rows import draw, likeliest
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
@@ -125,9 +126,9 @@ def decode(
 
     def add(*values):
         state = State(*values)
-        draw = ops.slice(uniform, (0, state.column), (ops.shape(uniform)[0], 1))
+        chance = ops.slice(uniform, (0, state.column), (ops.shape(uniform)[0], 1))
         logits = model.logits(state.hidden[:, None])[:, 0]  # (b, v)
-        token = choose(logits, state.seen, draw, sampling)  # (b, 1)
+        token = choose(logits, state.seen, chance, sampling)  # (b, 1)
         ended = ops.logical_or(state.ended, ops.any(token == stops[None], axis=1))
         real = ops.cast(ops.logical_not(ended), "int32")[:, None]
         token = token * real
@@ -159,25 +160,9 @@ def choose(logits: Tensor, seen: Tensor, uniform: Tensor, sampling: Sampling) ->
         logits = ops.where(seen, ops.where(logits > 0, logits / penalty, logits * penalty), logits)
     if sampling.greedy:
         return ops.cast(ops.argmax(logits, axis=-1), "int32")[:, None]
-    logits = logits / sampling.temperature
-    if sampling.top_k is None and sampling.top_p is None:
-        return _draw(ops.softmax(logits), uniform)
-    order = ops.argsort(-logits, axis=-1)
-    shares = ops.softmax(ops.take_along_axis(logits, order, axis=-1))  # the likeliest first
+    shares = ops.softmax(logits / sampling.temperature)
     if sampling.top_k is not None:
-        shares = ops.where(ops.arange(ops.shape(shares)[1]) < sampling.top_k, shares, 0.0)
-        shares = shares / ops.sum(shares, axis=-1, keepdims=True)
-    if sampling.top_p is not None:
-        before = ops.cumsum(shares, axis=-1) - shares
-        first = ops.arange(ops.shape(shares)[1]) == 0  # stays, however small top_p is
-        shares = ops.where(ops.logical_or(before < sampling.top_p, first), shares, 0.0)
-    return ops.cast(ops.take_along_axis(order, _draw(shares, uniform), axis=-1), "int32")
-
-
-def _draw(shares, uniform):
-    """Return the column (b, 1) in which the cumulated shares pass `uniform` of their sum."""
-    total = ops.cumsum(shares, axis=-1)
-    passed = ops.sum(ops.cast(total <= uniform * total[:, -1:], "int32"), axis=-1, keepdims=True)
-    columns = ops.arange(ops.shape(shares)[1], dtype="int32")
-    last = ops.max(ops.where(shares > 0, columns, 0), axis=-1, keepdims=True)
-    return ops.minimum(passed, last)  # where rounding takes the product for the whole sum
+        shares = likeliest(shares, count=sampling.top_k)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        shares = likeliest(shares, part=sampling.top_p)
+    return draw(shares, uniform)
