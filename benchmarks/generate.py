@@ -19,8 +19,8 @@ from rich.table import Table
 
 import tfattn
 from benchmarks.rounds import in_turn
-from pipelines.data.bytepair import END, BytePair, letters
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
+from pipelines.tokenization.bytepair import END, BytePair, letters
 from tfattn.families.gpt2 import HEAD
 from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling

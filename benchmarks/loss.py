@@ -23,12 +23,12 @@ from rich.table import Table
 import tfattn
 from benchmarks.rounds import in_turn
 from pipelines import recipes
-from pipelines.engine import Engine
 from pipelines.objectives import cross_entropy, hits
 from pipelines.objectives.causal_lm import CausalLM
-from pipelines.optimize import build_optimizer
 from pipelines.recipes import TrainConfig
-from pipelines.train import POLICIES
+from pipelines.training.engine import Engine
+from pipelines.training.optimize import build_optimizer
+from pipelines.training.train import POLICIES
 from tfattn import backend
 from tfattn.families.gpt2 import HEAD
 

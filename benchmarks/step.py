@@ -4,7 +4,7 @@
 
 All contestants take the same batch in turn, A B C A B C ..., so that a machine whose speed drifts
 is unfair to none. KerasHub runs as its users run it, by `compile` and Keras' own compiled train
-function, in graph mode and by XLA, in both precisions; ours as `pipelines.train` runs it.
+function, in graph mode and by XLA, in both precisions; ours as `pipelines/training` runs it.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ import tfattn
 from benchmarks.rounds import in_turn
 from pipelines import recipes
 from pipelines.data.batches import Batch
-from pipelines.engine import Engine
 from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.optimize import build_optimizer
 from pipelines.recipes import TrainConfig
-from pipelines.train import POLICIES
+from pipelines.training.engine import Engine
+from pipelines.training.optimize import build_optimizer
+from pipelines.training.train import POLICIES
 from tfattn.models.config import Tokens, TransformerConfig
 
 

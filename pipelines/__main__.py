@@ -7,8 +7,8 @@ import warnings
 
 import tyro
 
-from pipelines import flags
-from pipelines.commands import COMMANDS, as_json, defaults
+from pipelines.commands import flags
+from pipelines.commands.table import COMMANDS, as_json, defaults
 from pipelines.runs import Interrupted
 from tfattn.errors import InputError
 from tfattn.spec import unknown

@@ -90,6 +90,11 @@ class TextToText(Objective):
     joint: str = "\\n"  # between a text and its answer; a backslash and n are a line break
 
 
+def unescaped(text: str) -> str:
+    """Return the text with line breaks and tabs for a backslash and n or t, as flags have them."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
 @dataclass(frozen=True)
 class Data(Spec):
     """Where examples come from."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.data.tokenization import Tokenizer
+from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
 

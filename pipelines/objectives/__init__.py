@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from pipelines.data.batches import Batch
-from pipelines.data.tokenization import Tokenizer
+from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.models.config import Head
 from tfattn.models.transformer import Transformer
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines import recipes
 from pipelines.data.randomness import uniform
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
 from pipelines.objectives import Objective, cell
 from tfattn.models.config import Head, Tokens
 from tfattn.models.sampling import Sampling

@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from pipelines import recipes
 from pipelines.data.randomness import uniform
-from pipelines.data.wordpiece import WordPiece
 from pipelines.objectives import Objective, cell, cross_entropy, first, hits
+from pipelines.tokenization.wordpiece import WordPiece
 from tfattn.models.config import Classify, Head, Tokens
 
 CHOICE, FATE, REPLACEMENT, OTHER, FOLLOWS = range(5)  # purposes of random numbers

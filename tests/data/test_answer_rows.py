@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipelines.data.answer_rows import AnswerRows
-from pipelines.data.characters import train_characters
+from pipelines.tokenization.characters import train_characters
 from tfattn.errors import InputError
 
 LETTERS = "abcdefgh"

@@ -3,8 +3,14 @@ import sys
 
 import pytest
 
-from pipelines.data import docstrings
-from pipelines.data.docstrings import SHORTEST, STANDARD_LIBRARY, harvest, read, source_files
+from pipelines.data.embedded import docstrings
+from pipelines.data.embedded.docstrings import (
+    SHORTEST,
+    STANDARD_LIBRARY,
+    harvest,
+    read,
+    source_files,
+)
 from tfattn.errors import InputError
 
 LONG = "This is the documentation of {}, which is long enough to be kept by all of the filters."

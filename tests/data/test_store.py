@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.data import store as module
 from pipelines.data.store import Store, write_store
-from pipelines.data.wordpiece import WordPiece
+from pipelines.tokenization.wordpiece import WordPiece
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from nursery import Nursery
 from tiny import CONFIG, words
 
 from pipelines.data.store import write_store
-from pipelines.data.wordpiece import train_wordpiece
+from pipelines.tokenization.wordpiece import train_wordpiece
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def serve():
     import tensorflow  # noqa: F401
 
     import pipelines.__main__
-    import pipelines.train  # noqa: F401
+    import pipelines.training.train  # noqa: F401
 
     for line in sys.stdin:
         what, *rest = json.loads(line)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tiny import STILL
 
 import tfattn
-from pipelines.attention_maps import SHOWN, attention_weights, draw
+from pipelines.training.attention_maps import SHOWN, attention_weights, draw
 from tfattn.models.config import Tokens
 
 YELLOW = (253, 231, 36)  # the greatest weight of a panel, in matplotlib's viridis

@@ -14,14 +14,14 @@ from pipelines import recipes
 from pipelines.__main__ import main
 from pipelines.data.batches import Batches
 from pipelines.data.causal_rows import CausalRows
-from pipelines.data.characters import train_characters
-from pipelines.data.sources import documents
 from pipelines.data.store import write_store
 from pipelines.data.table_rows import TableRows
-from pipelines.engine import Engine
-from pipelines.evaluate import open_finished
+from pipelines.inference.finished import open_finished
 from pipelines.objectives.causal_lm import CausalLM
 from pipelines.recipes import TextData
+from pipelines.tokenization.characters import train_characters
+from pipelines.training.engine import Engine
+from pipelines.training.texts import documents
 from tfattn.families.gpt2 import HEAD
 from tfattn.models.config import TransformerConfig
 

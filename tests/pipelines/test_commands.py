@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from finished import command
 
-from pipelines import commands, flags, recipes
+from pipelines import recipes
 from pipelines.__main__ import main
+from pipelines.commands import flags
+from pipelines.commands import table as commands
 from pipelines.defaults import RECIPES
 from pipelines.recipes import Recipe
 from pipelines.runs import Interrupted

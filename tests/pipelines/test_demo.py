@@ -8,11 +8,12 @@ import shlex
 import pytest
 import tensorflow as tf
 
-from pipelines import demo, progress
-from pipelines.data import sources
-from pipelines.engine import Engine
-from pipelines.evaluate import evaluate
+from pipelines import progress
+from pipelines.experiments import demo
+from pipelines.inference.evaluate import evaluate
 from pipelines.recipes import Recipe
+from pipelines.training import texts as sources
+from pipelines.training.engine import Engine
 
 WORDS = shlex.split("the value of a list is given to this function when it returns an object")
 

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from tiny import CONFIG, STILL, engine, masked, plain, weights
 
-from pipelines.engine import MEASURES, choose_compile, choose_strategy
+from pipelines.devices import choose_compile, choose_strategy
 from pipelines.recipes import TrainConfig
+from pipelines.training.engine import MEASURES
 from tfattn.errors import InputError
 
 STEPS = 3
@@ -197,7 +198,7 @@ def test_auto_is_islands_where_there_is_no_accelerator():
 def on_two_devices(folder, out):
     """Train on two devices, in a process of its own, and write down what happened."""
     from pipelines.data.store import Store
-    from pipelines.data.wordpiece import WordPiece
+    from pipelines.tokenization.wordpiece import WordPiece
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2

@@ -98,7 +98,7 @@ def test_one_row_is_enough(finished, tmp_path):
 
 
 def test_a_model_that_gives_no_numbers_is_told_in_null(finished, tmp_path, monkeypatch, capsys):
-    import pipelines.evaluate as module
+    import pipelines.inference.evaluate as module
 
     real = module.open_finished
 

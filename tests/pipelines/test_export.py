@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from finished import QUICK, command
 
-import pipelines.export
+import pipelines.inference.export
 from pipelines.__main__ import main
 from pipelines.data.table_rows import TableRows
-from pipelines.evaluate import open_finished
-from pipelines.export import Features
+from pipelines.inference.export import Features
+from pipelines.inference.finished import open_finished
 
 TEXTS = [
     "the cat sat on the mat",
@@ -100,7 +100,7 @@ def expected(run, kind, texts, seconds):
     del features["label"]
     if kind != "pretrained":
         return done.model(features, training=False).numpy(), done.recipe.objective
-    hidden = pipelines.export.served(done).model(features, training=False).numpy()
+    hidden = pipelines.inference.export.served(done).model(features, training=False).numpy()
     real = (features["segments"] != 0)[..., None]
     return (hidden * real).sum(1) / real.sum(1), None
 

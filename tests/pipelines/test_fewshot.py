@@ -11,16 +11,16 @@ import pytest
 from finished import QUICK, command
 
 import tfattn
-from pipelines import scoring
 from pipelines.__main__ import main
-from pipelines.data.bytepair import train_bytepair
-from pipelines.data.characters import Characters
 from pipelines.data.tables import label_ids, read_table
-from pipelines.demonstrations import contexts, draw
-from pipelines.evaluate import open_finished
-from pipelines.fewshot import draw_accuracy, few_shot, normalizer
-from pipelines.prompts import Prompt, Trials
-from pipelines.scoring import Scorer
+from pipelines.experiments.demonstrations import contexts, draw
+from pipelines.experiments.fewshot import draw_accuracy, few_shot, normalizer
+from pipelines.experiments.prompts import Prompt, Trials
+from pipelines.generation import scoring
+from pipelines.generation.scoring import Scorer
+from pipelines.inference.finished import open_finished
+from pipelines.tokenization.bytepair import train_bytepair
+from pipelines.tokenization.characters import Characters
 from tfattn.errors import InputError
 from tfattn.families import preset
 from tfattn.models.config import Tokens

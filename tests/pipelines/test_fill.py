@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from pipelines.__main__ import main
-from pipelines.evaluate import open_finished
-from pipelines.fill import fill, masked_ids
+from pipelines.inference.fill import fill, masked_ids
+from pipelines.inference.finished import open_finished
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from finished import command
 
 from pipelines.__main__ import main
-from pipelines.evaluate import open_finished
-from pipelines.generator import Generator
+from pipelines.generation.generator import Generator
+from pipelines.inference.finished import open_finished
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 

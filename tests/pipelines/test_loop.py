@@ -12,14 +12,14 @@ import pytest
 from safetensors.numpy import load_file
 from tiny import CONFIG, QUICK, SILENT, lines, pretraining, words
 
-import pipelines.checkpoint
-import pipelines.train
+import pipelines.training.checkpoint
+import pipelines.training.train
 import tfattn
 from pipelines import recipes
-from pipelines.engine import Engine
-from pipelines.loop import _stop_signals, save_model
 from pipelines.recipes import Recipe, TableData
-from pipelines.train import train
+from pipelines.training.engine import Engine
+from pipelines.training.loop import _stop_signals, save_model
+from pipelines.training.train import train
 from tfattn.errors import InputError
 from tfattn.models.config import Tokens
 
@@ -126,7 +126,7 @@ def test_evaluations_and_lines_come_when_they_were_asked_for(finished):
 def test_a_finished_run_gives_its_result_and_trains_no_more(finished, monkeypatch):
     recipe, run, result = finished
     before = (run / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr(pipelines.train, "prepare", None)  # nothing is even read
+    monkeypatch.setattr(pipelines.training.train, "prepare", None)  # nothing is even read
     assert train(recipe, run) == result
     assert (run / "metrics.jsonl").read_bytes() == before
 
@@ -143,7 +143,7 @@ def test_a_run_that_crashed_twice_repeats_no_line_and_ends_the_same(
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"step": 10, "spl')  # half a line
     with monkeypatch.context() as patched, pytest.raises(Crash):
-        patched.setattr(pipelines.train, "save_model", crash)  # after the last checkpoint
+        patched.setattr(pipelines.training.train, "save_model", crash)  # after the last checkpoint
         train(recipe, run)
     assert not (run / "result.json").exists()
     with monkeypatch.context() as patched:
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(finetuning, tmp_pa
 def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
     finetuning, tmp_path, monkeypatch
 ):
-    run, save = tmp_path / "run", pipelines.checkpoint.save_file
+    run, save = tmp_path / "run", pipelines.training.checkpoint.save_file
     recipe = finetuning(checkpoint_every=2)
 
     def full(arrays, path):
@@ -197,7 +197,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
         save(arrays, path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipelines.checkpoint, "save_file", full)
+        patched.setattr(pipelines.training.checkpoint, "save_file", full)
         with pytest.raises(InputError, match="the disk is full.*same command"):
             train(recipe, run)
     assert sorted(os.listdir(run / "checkpoints")) == ["step-00000000", "step-00000002"]

@@ -14,16 +14,16 @@ from tiny import LENGTH, pretraining
 
 import tfattn
 from pipelines import recipes
-from pipelines.attention_maps import attention_weights, draw
 from pipelines.data.batches import Batches
 from pipelines.data.packing import PackedRows
 from pipelines.data.store import Store
-from pipelines.data.wordpiece import WordPiece
-from pipelines.monitor import Monitor, flat
 from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import MonitorConfig
 from pipelines.runs import Run
-from pipelines.train import train
+from pipelines.tokenization.wordpiece import WordPiece
+from pipelines.training.attention_maps import attention_weights, draw
+from pipelines.training.monitor import Monitor, flat
+from pipelines.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import tensorflow as tf
 from tiny import CONFIG
 
 import tfattn
-from pipelines.optimize import NO_DECAY, Schedule, build_optimizer
 from pipelines.recipes import TrainConfig
+from pipelines.training.optimize import NO_DECAY, Schedule, build_optimizer
 from tfattn.families import PRESETS
 from tfattn.models.config import Classify, Tokens
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.power_law import fit, frontier
+from pipelines.experiments.power_law import fit, frontier
 
 ALPHA, SCALE = 0.076, 8.8e13  # arXiv:2001.08361, equation 1.1
 SIZES = np.array([1e5, 3e5, 1e6, 3e6, 1e7])

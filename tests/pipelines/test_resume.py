@@ -13,7 +13,7 @@ import pytest
 from nursery import COMMAND
 from tiny import lines, pretraining
 
-from pipelines.train import train
+from pipelines.training.train import train
 
 STEPS = 24
 STOPPED = 130

@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines import flags, ladder, progress, scaling
+from pipelines import progress
 from pipelines.__main__ import main
-from pipelines.commands import defaults
+from pipelines.commands import flags
+from pipelines.commands.scaling import Scaling
+from pipelines.commands.table import defaults
 from pipelines.defaults import RECIPES
-from pipelines.engine import Engine
-from pipelines.power_law import fit
+from pipelines.experiments import ladder, scaling
+from pipelines.experiments.power_law import fit
 from pipelines.recipes import Recipe
-from pipelines.scaling_command import Scaling
+from pipelines.training.engine import Engine
 from tfattn.families import PRESETS
 
 WIDTHS = (8, 16)

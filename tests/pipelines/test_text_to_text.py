@@ -10,7 +10,7 @@ import tensorflow_text  # noqa: F401 - registers the tokenizer's operations
 from finished import command
 
 from pipelines.__main__ import main
-from pipelines.evaluate import open_finished
+from pipelines.inference.finished import open_finished
 
 PAIRS = {"the cat": "sat", "a dog": "ran on", "the hill": "a park", "its song": "mat"}
 QUICK = ("--train.compile", "graph", "--train.precision", "float32")

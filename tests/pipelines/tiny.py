@@ -10,10 +10,10 @@ import tfattn
 from pipelines import recipes
 from pipelines.data.batches import Batches
 from pipelines.data.packing import PackedRows, PairRows
-from pipelines.engine import Engine
 from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.optimize import build_optimizer
 from pipelines.recipes import MonitorConfig, Recipe, TextData, TrainConfig
+from pipelines.training.engine import Engine
+from pipelines.training.optimize import build_optimizer
 from tfattn.models.config import TransformerConfig
 
 LENGTH = 16

@@ -1,0 +1,134 @@
+"""The commands on a finished run: evaluate, export, fill, generate.
+
+Nothing here imports Keras or TensorFlow at the top: help is answered at once.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from pipelines.commands.flags import check_files
+from pipelines.commands.quiet import import_tensorflow
+from pipelines.runs import find_run
+from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
+from tfattn.models.sampling import Sampling
+
+RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
+SamplingFlags = Annotated[Sampling, tyro.conf.OmitArgPrefixes]
+
+
+@dataclass(frozen=True)
+class EvaluateData:
+    """What to measure on."""
+
+    files: tuple[str, ...] = ()  # like those of the run; none: its own validation split
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a finished run, in float32; the last line printed is one JSON object.
+
+    Example: python -m pipelines evaluate runs/reviews --data.files val.tsv
+    """
+
+    run_: RunFolder  # directory of a finished run
+    data: EvaluateData = EvaluateData()
+    batch: int = 64  # rows at a time
+    # Of a causal model: rows overlap, and each has so many new tokens; none: rows side by side. The
+    # smaller, the more context tokens have, and the longer it takes.
+    stride: int | None = None
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Evaluate, and return what to print."""
+        if self.batch < 1:
+            raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
+        find_run(self.run_, finished=True)
+        check_files("files", self.data.files)
+        import_tensorflow()
+        from pipelines.inference.evaluate import evaluate, print_table
+
+        numbers = evaluate(self.run_, self.data.files, self.batch, self.stride)
+        print_table(self.run_, {name: value for name, value in numbers.items() if name != "run"})
+        return numbers
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a finished run as a SavedModel that takes raw strings.
+
+    It gives labels and probabilities, or numbers, or a vector (masked models),
+
+    or the text that follows (causal models, for which the sampling flags are).
+
+    Example: python -m pipelines export runs/reviews --out exported
+    """
+
+    run_: RunFolder  # directory of a finished run
+    # Where its subfolder 1, or the next version, is written: what model servers read.
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
+    tokens: int | None = None  # that follow a text at most; none: half of the model's context
+    sampling: SamplingFlags = Sampling()
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Export, and return what to print."""
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.inference.export import export
+
+        return export(self.run_, self.out, self.tokens, self.sampling)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Say what a pretrained model would put in place of [MASK].
+
+    Example: python -m pipelines fill runs/mine --text "The [MASK] was late."
+    """
+
+    run_: RunFolder  # directory of a finished run
+    text: tuple[str, ...]  # one or several, each with one or several [MASK]
+    top: int = 3  # guesses for each [MASK]
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Fill in, and return what to print."""
+        for name, value in (("text", len(self.text)), ("top", self.top)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.inference.fill import fill
+        from pipelines.inference.finished import open_finished
+
+        done = open_finished(self.run_)
+        return {text: fill(done, text, self.top) for text in self.text}
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue texts with a language model; the last line printed is one JSON object.
+
+    Example: python -m pipelines generate runs/gpt --prompt "ROMEO:" --top-p 0.9
+    """
+
+    run_: RunFolder  # directory of a finished run
+    prompt: tuple[str, ...]  # one or several texts to continue
+    tokens: int = 200  # to add at most; a text may end before
+    seed: int = 0  # the same one gives the same text
+    sampling: SamplingFlags = Sampling()
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Generate, and return what to print."""
+        for name, value in (("prompt", len(self.prompt)), ("tokens", self.tokens)):
+            if value < 1:
+                raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        find_run(self.run_, finished=True)
+        import_tensorflow()
+        from pipelines.inference.finished import open_finished
+        from pipelines.inference.generate import generate
+        from pipelines.progress import texts
+
+        done = open_finished(self.run_)
+        with texts(self.prompt) as show:
+            return generate(done, self.prompt, self.tokens, self.sampling, self.seed, show)

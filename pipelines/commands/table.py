@@ -1,0 +1,105 @@
+"""The commands by name, and the defaults of their flags where a preset or a run gives them.
+
+Nothing here imports Keras or TensorFlow at the top: help is answered at once.
+"""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipelines import recipes
+from pipelines.commands import flags
+from pipelines.commands.fewshot import FewShot
+from pipelines.commands.finished import Evaluate, Export, Fill, Generate
+from pipelines.commands.scaling import Scaling, scaling_defaults
+from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
+from pipelines.defaults import RECIPES, TASKS
+from pipelines.recipes import Recipe, TextData
+from tfattn.errors import InputError
+from tfattn.families import FORMATS
+from tfattn.models.config import TransformerConfig
+
+COMMANDS = {
+    "pretrain": Pretrain,
+    "finetune": Finetune,
+    "evaluate": Evaluate,
+    "export": Export,
+    "fewshot": FewShot,
+    "fill": Fill,
+    "generate": Generate,
+    "presets": Presets,
+    "demo": Demo,
+    "scaling": Scaling,
+}
+
+
+def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None]:
+    """Return the command's defaults, and the model, as `--from` or the preset in `words` has them.
+
+    Raises:
+        InputError: no such recipe, or one of another command.
+    """
+    seen = flags.glance(COMMANDS[name], words)
+    given, model = getattr(seen, "from_", None), None
+    preset = RECIPES.get(getattr(seen, "preset", None) or "")
+    if given is not None:
+        found, model = _repeat(name, given)
+    elif name == "scaling":
+        found = scaling_defaults(seen, words)
+    elif preset is not None:
+        own: dict[str, Any] = {"data": preset.data, "train": preset.train}
+        found = Pretrain(**own, objective=preset.objective)
+    elif name == "pretrain" and getattr(seen, "init", None):
+        found = _going_on(Path(seen.init).expanduser())
+    else:
+        return None, None
+    if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
+        found = replace(found, train=replace(found.train, steps=None))
+    return found, model
+
+
+def _going_on(folder):
+    """Return the defaults of pretraining that goes on from a folder: its objective and its rows."""
+    if (folder / "recipe.json").exists():
+        recipe = Recipe.load(folder / "recipe.json")
+        if isinstance(recipe.data, TextData):
+            new = TextData()
+            data = replace(recipe.data, files=new.files, validation=(), tokenizer=None)
+            return Pretrain(objective=recipe.objective, data=data)
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        heads = described.get("heads", ())
+        causal = any(h.get("spec") == "Tokens" and not h.get("transform", True) for h in heads)
+        kind = FORMATS.get(described.get("model_type"))
+    except (OSError, ValueError, AttributeError):
+        return Pretrain()  # what is wrong with it is told when it is read
+    causal = causal or kind is not None and not kind.tokens[0].transform
+    return Pretrain(objective=recipes.CausalLM()) if causal else Pretrain()
+
+
+def _repeat(name, given):
+    recipe = Recipe.load(given)
+    own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
+    own |= {"monitor": recipe.monitor, "init": recipe.init, "fresh": recipe.fresh, "from_": given}
+    kind = type(recipe.objective)
+    if name == "pretrain" and isinstance(recipe.data, TextData):
+        return Pretrain(**own, objective=recipe.objective), recipe.model
+    task = {type(objective): task for task, objective in TASKS.items()}.get(kind)
+    if name == "finetune" and task is not None:
+        return Finetune(**own, **{"task": task, task: recipe.objective}), None
+    raise InputError(f"{given}: expected a recipe of {name}. Received one of {kind.__name__}.")
+
+
+def as_json(result: dict[str, Any]) -> str:
+    """Return the result as one line of strict JSON: what is not a finite number is null."""
+    return json.dumps(_strict(result), allow_nan=False)
+
+
+def _strict(value):
+    if isinstance(value, dict):
+        return {name: _strict(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,165 @@
+"""The commands that train, and their flags: pretrain, finetune, demo; and the list of presets.
+
+Flags are dataclasses: their types are the flags, and the comments behind them the help. Nothing
+here imports Keras or TensorFlow at the top: help is answered at once.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from pipelines import recipes
+from pipelines.commands.flags import check_files
+from pipelines.commands.quiet import import_tensorflow
+from pipelines.defaults import FINETUNE, RECIPES, TASKS
+from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
+from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
+from tfattn.spec import unknown
+
+From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
+Folder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PRESET]")]
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train a model on raw text.
+
+    Example: python -m pipelines pretrain bert-mini
+    --data.files 'corpus/*.txt' --out runs/mine
+    """
+
+    preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
+    out: Folder = None  # run directory; the same command again resumes; none: runs/PRESET
+    init: Folder = None  # a run, a saved model or a published checkpoint to go on from
+    fresh: bool = False  # take only shape and vocabulary from --init
+    from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
+    model: ModelOverrides = ModelOverrides()
+    data: TextData = TextData()
+    objective: recipes.Objective = recipes.MaskedLM()  # that of the preset
+    train: recipes.TrainConfig = recipes.TrainConfig()
+    monitor: MonitorConfig = MonitorConfig()
+
+    def recipe(self, base: TransformerConfig | None) -> Recipe:
+        """Return the whole run as data; `base` is the model of a repeated recipe."""
+        config = None
+        if self.init is None:
+            if self.preset is not None:
+                base = _recipe_of(self.preset).model
+            if base is None:
+                listed = ", ".join(RECIPES)
+                raise InputError(f"preset: expected --init, --from or one of: {listed}.")
+            config = base
+            if self.preset is not None:  # room for what the data has, no more
+                config = replace(config, max_length=self.data.length)
+            config = self.model.apply(replace(config, vocab_size=self.data.vocab_size))
+        elif self.preset is not None or self.model != ModelOverrides():
+            raise InputError(
+                "init: expected no preset and no --model flags beside it, "
+                f"for the model is that of {self.init}. Received them."
+            )
+        return Recipe(
+            config, self.objective, self.data, self.train, self.monitor, self.init, self.fresh
+        )
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Train, and return what to print."""
+        recipe = self.recipe(base)
+        check_files("files", self.data.files)
+        check_files("validation", self.data.validation)
+        import_tensorflow()
+        from pipelines.training.train import train
+
+        out = f"runs/{self.preset or 'pretrained'}" if self.out is None else self.out
+        return {"run": out, **train(recipe, out)}
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Train a model that starts from another on labelled texts, or on answers.
+
+    Example: python -m pipelines finetune classify --init runs/mine
+    --data.train train.tsv --data.validation val.tsv --out runs/reviews
+    """
+
+    # What to learn: the class of a text, a number for it, or a text that answers it.
+    task: tyro.conf.Positional[Literal["classify", "regress", "text2text"]] = "classify"
+    out: Folder = None  # run directory; the same command again resumes; none: runs/TASK
+    init: Folder = None  # required: a run, a saved model or a published checkpoint to start from
+    fresh: bool = False  # take only shape and vocabulary from --init: does pretraining pay?
+    from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
+    data: TableData = TableData()
+    classify: recipes.Classification = recipes.Classification()
+    regress: recipes.Regression = recipes.Regression()
+    text2text: recipes.TextToText = recipes.TextToText()
+    train: recipes.TrainConfig = FINETUNE
+    monitor: MonitorConfig = MonitorConfig()
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Train, and return what to print."""
+        if self.init is None:
+            raise InputError("init: expected a run or a folder with a model. Received none.")
+        objectives = {name: getattr(self, name) for name in TASKS}
+        objective = objectives.pop(self.task)
+        for name, other in objectives.items():
+            if other != TASKS[name]:
+                raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
+        recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
+        for flag, files in (("train", self.data.train), ("validation", self.data.validation)):
+            if not files:
+                raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
+            check_files(flag, files)
+        import_tensorflow()
+        from pipelines.training.train import train
+
+        out = f"runs/{self.task}" if self.out is None else self.out
+        return {"run": out, **train(recipe, out)}
+
+
+@dataclass(frozen=True)
+class Presets:
+    """List the models, with their exact numbers of parameters."""
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Return what to print."""
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table("preset", "dim", "depth", "heads", "parameters", title="presets")
+        counts = {}
+        for name, recipe in RECIPES.items():
+            config = recipe.model
+            if config is not None:
+                counts[name] = config.parameter_count()
+                row = (config.dim, config.depth, config.heads, f"{counts[name]:,}")
+                table.add_row(name, *map(str, row))
+        Console(stderr=True).print(table)
+        return counts
+
+
+@dataclass(frozen=True)
+class Demo:
+    """From nothing to a served model: what `make pretrain` runs.
+
+    It pretrains on the documentation of this Python, fine-tunes, and exports.
+    """
+
+    out: str = "runs/demo"  # where everything goes; the same command again resumes
+    steps: int | None = None  # of pretraining; none: 3000, some four minutes on two cores
+    seeds: int = 3  # fine-tunings of each kind
+
+    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+        """Run the whole way, and return what to print."""
+        import_tensorflow()
+        from pipelines.experiments.demo import demo
+
+        return demo(Path(self.out), self.steps, self.seeds)
+
+
+def _recipe_of(preset):
+    if preset not in RECIPES:
+        raise InputError(f"preset: {unknown('preset', preset, RECIPES)}")
+    return RECIPES[preset]

@@ -1,0 +1,47 @@
+"""The command `generate`: texts that go on from prompts, and what is said of them."""
+
+from typing import Any
+
+from pipelines.generation.generator import Generator
+from pipelines.inference.finished import Finished
+from pipelines.progress import say
+from tfattn.models.sampling import Sampling
+
+
+def generate(
+    done: Finished, prompts: tuple[str, ...], tokens: int, sampling: Sampling, seed: int, show: Any
+) -> dict[str, Any]:
+    """Continue the prompts of a run's model.
+
+    Args:
+        done: a finished run of causal language modelling.
+        prompts: texts to continue.
+        tokens: at most so many are added to each.
+        sampling: how they are chosen.
+        seed: the same one gives the same texts.
+        show: called with the texts so far (not the prompts), again and again.
+
+    Raises:
+        InputError: a model of another kind, or a prompt that it cannot read.
+    """
+    generator = Generator(done.model, done.tokenizer, sampling, done.prefix)
+    ids = [generator.encode(prompt + done.joint) for prompt in prompts]
+    room = generator.room(tokens)
+    cut = [max(0, len(prompt) - room) for prompt in ids]
+    for number, gone in enumerate(cut, 1):
+        if gone:
+            say(
+                f"prompt {number}: {gone} of its {gone + room} tokens are cut, the first ones: of "
+                f"the context of {generator.context}, {generator.context - room} are to follow"
+            )
+    texts = [""] * len(prompts)
+    added: list[list[int]] = [[] for _ in prompts]
+    for added in generator.stream(ids, tokens, seed):
+        texts = [done.tokenizer.decode(row) for row in added]
+        show([text.rstrip("\ufffd") for text in texts])  # half a character waits for the other half
+    return {
+        "prompts": list(prompts),
+        "texts": texts,
+        "tokens": [len(row) for row in added],
+        "prompt_tokens_cut": cut,
+    }

@@ -1,0 +1,118 @@
+"""What every tokenizer does, and which there are; a folder's files tell its kind.
+
+wordpiece    vocab.txt                BERT (pipelines/tokenization/wordpiece.py)
+bpe          vocab.json, merges.txt   GPT-2 (pipelines/tokenization/bytepair.py)
+characters   characters.json          nanoGPT (pipelines/tokenization/characters.py)
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from pipelines.tokenization.bytepair import VOCABULARY as BYTEPAIR
+from pipelines.tokenization.bytepair import BytePair, train_bytepair
+from pipelines.tokenization.characters import FILE as CHARACTERS
+from pipelines.tokenization.characters import Characters, train_characters
+from pipelines.tokenization.wordpiece import WordPiece, train_wordpiece
+from tfattn.errors import InputError
+
+Algorithm = Literal["wordpiece", "bpe", "characters"]
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back, in Python for stores and in the graph for what is exported."""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens by id."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Number of tokens."""
+        ...
+
+    @property
+    def pad_id(self) -> int | None:
+        """Id of the token that fills rows up, or None."""
+        ...
+
+    @property
+    def start_id(self) -> int | None:
+        """Id of the token that begins a text, or None."""
+        ...
+
+    @property
+    def separator_id(self) -> int | None:
+        """Id of the token that ends a text, or None."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides on ids."""
+        ...
+
+    def encode_batch(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ids of all texts in one int32 array, and the length of each text in int64."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return readable text."""
+        ...
+
+    def in_graph(self) -> Any:
+        """Return what has `tokenize`, strings (b,) to ragged ids, as TensorFlow operations."""
+        ...
+
+    def save(self, folder: str | Path) -> None:
+        """Write the files that tell this kind."""
+        ...
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Read the tokenizer of a folder.
+
+    Raises:
+        InputError: none there, or one that is malformed.
+    """
+    kinds = {CHARACTERS: Characters, BYTEPAIR: BytePair}
+    for name, kind in kinds.items():
+        if (Path(folder).expanduser() / name).exists():
+            return kind.load(folder)
+    return WordPiece.load(folder)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Return whether a folder holds one."""
+    return any((folder / name).exists() for name in ("vocab.txt", BYTEPAIR, CHARACTERS))
+
+
+def train_tokenizer(
+    algorithm: Algorithm, documents: Iterable[str], vocab_size: int, lowercase: bool
+) -> Tokenizer:
+    """Learn a vocabulary of at most `vocab_size` tokens.
+
+    Raises:
+        InputError: no text in the documents, or more characters than `vocab_size` allows.
+    """
+    if algorithm == "characters":
+        return train_characters(documents, vocab_size)
+    if algorithm == "bpe":
+        return train_bytepair(documents, vocab_size)
+    return train_wordpiece(documents, vocab_size, lowercase=lowercase)
+
+
+def as_wordpiece(tokenizer: Tokenizer, what: str) -> WordPiece:
+    """Return the tokenizer, for what needs [MASK] and [SEP].
+
+    Raises:
+        InputError: it is of another kind.
+    """
+    if not isinstance(tokenizer, WordPiece):
+        raise InputError(
+            f"{what}: expected a WordPiece vocabulary, which has a [MASK]. "
+            f"Received: {type(tokenizer).__name__}."
+        )
+    return tokenizer

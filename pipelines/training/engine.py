@@ -1,0 +1,195 @@
+"""The compiled step: forward, backward, update; and evaluation over a split.
+
+Keras' `fit` cannot compile under MirroredStrategy, accumulate there, keep determinism with XLA, or
+resume exactly; this loop can. The model stays a plain `keras.Model` with a Keras optimizer.
+
+How a step is compiled (`train.compile`):
+
+    xla     the whole step by XLA: GPUs and TPUs
+    fused   graph mode with oneDNN's matrix products; the elementwise stretches (softmax, GELU,
+            norms, the loss) and the update are compiled by XLA alone (tfattn/backend.py)
+    graph   graph mode
+    auto    xla where there is a GPU or TPU, else fused
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.data.batches import Batch
+from pipelines.devices import choose_compile
+from pipelines.objectives import Objective
+from pipelines.recipes import TrainConfig
+from tfattn import backend
+from tfattn.errors import InputError
+from tfattn.models.transformer import Transformer
+
+MEASURES = ("loss", "learning_rate", "grad_norm", "weight_norm", "padding", "tokens")
+
+
+class Engine:
+    """Takes steps and evaluates.
+
+    Args:
+        model: trained in place.
+        objective: gives losses.
+        optimizer: built for the model's variables; None where nothing is trained.
+        train: how.
+        strategy: on which devices.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        objective: Objective,
+        optimizer: Any = None,
+        train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
+        strategy: tf.distribute.Strategy | None = None,
+    ):
+        self.model, self.objective, self.optimizer, self.train = model, objective, optimizer, train
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.mode = choose_compile(train.compile)
+        whole = self.mode == "xla"
+        # Without AutoGraph: nothing here needs it, and TensorFlow 2.21 has none on Python 3.13.
+        function = functools.partial(tf.function, autograph=False)
+        self._gradients = function(self._local_gradients, jit_compile=whole)
+        alone = self.strategy.num_replicas_in_sync == 1
+        compiled = alone and self.mode in ("xla", "fused")
+        self._apply = function(self._update, jit_compile=True) if compiled else self._update
+        self._train_step = function(self._distributed_step, reduce_retracing=True)
+        self._evaluate_step = function(
+            self._local_evaluation, jit_compile=whole, reduce_retracing=True
+        )
+        self.names = [*objective.terms, *MEASURES]
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Take one optimizer step; return its numbers.
+
+        Raises:
+            InputError: the loss or a gradient is not finite; names the step and the norms.
+        """
+        numbers = dict(zip(self.names, self._train_step(batch).numpy().tolist(), strict=True))
+        if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])):
+            step = int(self.optimizer.iterations.numpy()) if self.optimizer else 0
+            raise InputError(
+                f"train: expected a finite loss. Received {numbers['loss']} at step {step}, with "
+                f"gradient norm {numbers['grad_norm']:.4g} and weight norm "
+                f"{numbers['weight_norm']:.4g}; the last checkpoint is from before. "
+                "Try a lower --train.rate or a longer --train.warmup."
+            )
+        return numbers
+
+    def evaluate(self, batches: tf.data.Dataset) -> dict[str, float]:
+        """Return the mean of each term over a split, and the metrics of the whole split."""
+        sums: dict[str, float] = dict.fromkeys(self.objective.terms, 0.0)
+        divisors = dict(sums)
+        outputs, targets = [], []
+        for batch in batches:
+            found, weights, output = self._evaluate_step(batch)
+            for name in sums:
+                sums[name] += float(found[name])
+                divisors[name] += float(weights[name])
+            if output is not None:  # one answer a row: metrics of the split
+                real = batch["real"].numpy() > 0
+                outputs.append(output.numpy()[real])
+                targets.append(batch["targets"].numpy()[real])
+        numbers = {name: sums[name] / max(divisors[name], 1.0) for name in sums}
+        numbers["loss"] = sum(numbers[name] for name in self.objective.losses)
+        if outputs:
+            numbers |= self.objective.score(np.concatenate(outputs), np.concatenate(targets))
+        return numbers | self.objective.derived(numbers)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Hold the averaged weights in the model, where they are kept, and put back the others."""
+        variables = self.model.trainable_variables
+        optimizer: Any = self.optimizer
+        if optimizer is None or not optimizer.use_ema or optimizer.iterations.numpy() == 0:
+            yield  # averages begin at the first step
+            return
+        saved = [v.numpy() for v in variables]
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, saved, strict=True):
+                variable.assign(value)
+
+    def _distributed_step(self, batch):
+        gradients, sums = self.strategy.run(self._replica_step, args=(batch,))
+        reduced = [self.strategy.reduce("SUM", g, axis=None) for g in gradients]
+        sums = self.strategy.reduce("SUM", sums, axis=None)
+        rate, grad_norm = self._apply(reduced)
+        weight_norm = tf.linalg.global_norm([v.value for v in self._trainables()])
+        terms = [sums[i] for i in range(len(self.objective.terms))]
+        named = dict(zip(self.objective.terms, terms, strict=True))
+        loss = tf.add_n([named[name] for name in self.objective.losses])
+        tokens, places = sums[-2], sums[-1]
+        measures = [loss, rate, grad_norm, weight_norm, 1.0 - tokens / places, tokens]
+        return tf.stack([*terms, *measures])
+
+    def _replica_step(self, batch):
+        """Return the gradients of this device's share, and its share of every number."""
+        context = tf.distribute.get_replica_context()
+        divisors = {n: tf.reduce_sum(w) for n, w in batch["weights"].items()}
+        if context is not None and context.num_replicas_in_sync > 1:
+            divisors = context.all_reduce("SUM", divisors)
+        divisors = {name: tf.maximum(total, 1.0) for name, total in divisors.items()}
+        return self._gradients(batch, divisors)
+
+    def _local_gradients(self, batch, divisors):
+        count = self.train.accumulate
+        if count == 1:
+            return self._microbatch(batch, divisors)
+        parts = tf.nest.map_structure(
+            lambda x: tf.reshape(x, tf.concat([[count, -1], tf.shape(x)[1:]], axis=0)), batch
+        )
+
+        def body(i, gradients, sums):
+            part = tf.nest.map_structure(lambda x: x[i], parts)
+            more, found = self._microbatch(part, divisors)
+            return i + 1, [a + b for a, b in zip(gradients, more, strict=True)], sums + found
+
+        start = [tf.zeros(v.shape, "float32") for v in self._trainables()]
+        sums = tf.zeros(len(self.objective.terms) + 2)
+        _, gradients, sums = tf.while_loop(
+            lambda i, *_: i < count, body, (0, start, sums), maximum_iterations=count
+        )
+        return gradients, sums
+
+    def _microbatch(self, batch, divisors):
+        with backend.fusing(self.mode == "fused"), tf.GradientTape() as tape:
+            sums, _ = self.objective.measure(self.model, batch, True)
+            terms = {n: sums[n] / divisors[of] for n, of in self.objective.terms.items()}
+            loss = tf.add_n([terms[name] for name in self.objective.losses])
+        variables = [v.value for v in self._trainables()]
+        gradients = tape.gradient(
+            loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        real = tf.cast(batch["features"]["segments"] != 0, "float32")
+        counts = [tf.reduce_sum(real), tf.cast(tf.size(real), "float32")]
+        # Gradients of embeddings come as slices; the norm and the sum over devices want them whole.
+        dense = [tf.convert_to_tensor(g) for g in gradients]
+        return dense, tf.stack([terms[name] for name in self.objective.terms] + counts)
+
+    def _update(self, gradients):
+        """Clip by the global norm (arXiv:1211.5063) and apply; returns rate and norm before."""
+        rate = tf.convert_to_tensor(self.optimizer.learning_rate)
+        norm = tf.linalg.global_norm(gradients)
+        scale = tf.minimum(1.0, self.train.clip / tf.maximum(norm, 1e-12))
+        self.optimizer.apply([g * scale for g in gradients], self._trainables())
+        return rate, norm
+
+    def _local_evaluation(self, batch):
+        with backend.fusing(self.mode == "fused"):
+            sums, outputs = self.objective.measure(self.model, batch, False)
+        weights = {n: tf.reduce_sum(batch["weights"][of]) for n, of in self.objective.terms.items()}
+        return sums, weights, outputs
+
+    def _trainables(self) -> list[Any]:
+        return self.model.trainable_variables

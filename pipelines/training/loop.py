@@ -1,0 +1,181 @@
+"""The loop: steps, and once in a while a line, an evaluation, a checkpoint."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.markup import escape
+
+import tfattn
+from pipelines import recipes
+from pipelines.data.batches import Batches
+from pipelines.progress import bar, say
+from pipelines.recipes import Recipe
+from pipelines.runs import Interrupted, Run
+from pipelines.tokenization.tokenizer import Tokenizer
+from pipelines.training.checkpoint import Checkpoints, State, variables_by_path
+from pipelines.training.engine import Engine
+from pipelines.training.monitor import Monitor
+from tfattn.models.transformer import Transformer
+
+
+class Loop:
+    """Takes a run from any state to its last step.
+
+    Args:
+        run: where everything is written.
+        recipe: of the run.
+        engine: takes the steps.
+        batches: of training.
+        validation: measured once in a while.
+        tokenizer: shows predictions, and goes with the weights.
+        steps: of the whole run.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        engine: Engine,
+        batches: Batches,
+        validation: Batches,
+        tokenizer: Tokenizer,
+        steps: int,
+    ):
+        self.run, self.recipe, self.engine, self.steps = run, recipe, engine, steps
+        self.batches, self.validation, self.tokenizer = batches, validation, tokenizer
+        self.evaluate_every = recipe.train.evaluate_every or max(1, steps // 10)
+        self.checkpoint_every = recipe.train.checkpoint_every or self.evaluate_every
+        variables = variables_by_path(engine.model, engine.optimizer)
+        self.checkpoints = Checkpoints(run.checkpoints, variables, recipe.train.keep)
+        # Labelled data is small enough to be learnt by heart, so the best weights are kept.
+        self.keeps_best = isinstance(recipe.data, recipes.TableData)
+        limit = None if self.keeps_best else recipe.train.evaluate_batches
+        self._measured = validation.in_order(limit)  # made once, for its making takes a while
+
+    def run_from(self, state: State | None) -> State:
+        """Take every step that is left, from a restored state or from the start.
+
+        Raises:
+            InputError: the loss is not finite, or there is no room for a checkpoint.
+            Interrupted: the user stopped it; a checkpoint was written.
+        """
+        first = state.step if state is not None else 0
+        monitor = Monitor(self.run, self.recipe, first)
+        try:
+            if state is None:
+                state = self._evaluate(State(step=0), monitor)
+                self.checkpoints.save(state)
+            elif not self._done(state):
+                say(f"resuming {escape(str(self.run.folder))} at step {first:,} of {self.steps:,}")
+            return state if self._done(state) else self._steps(state, monitor)
+        finally:
+            monitor.close()
+
+    def measure(self) -> dict[str, float]:
+        """Return the metrics of the validation split: of a table all of it, of texts a part."""
+        return self.engine.evaluate(self._measured)
+
+    def _done(self, state):
+        patience = self.recipe.train.patience
+        return state.step >= self.steps or (patience is not None and state.stale >= patience)
+
+    def _steps(self, state, monitor):
+        batches = self.batches.stream(state.step, self.steps)
+        stream = self.engine.strategy.experimental_distribute_dataset(batches)
+        clock = _Clock(state.seconds)
+        with bar(str(self.run.folder), self.steps, state.step) as report, _stop_signals() as stop:
+            for step, batch in enumerate(stream, state.step + 1):
+                numbers = self.engine.step(batch)
+                clock.tick(numbers)
+                report(step, f"loss {clock.loss:.3f} · {clock.speed:,.0f} tokens/s")
+                state = replace(state, step=step, seconds=clock.seconds)
+                if step % self.recipe.train.log_every == 0 or step == self.steps:
+                    numbers["tokens_per_second"], numbers["seconds"] = clock.speed, clock.seconds
+                    monitor.numbers("train", step, numbers)
+                monitor.profile(step)
+                if step % self.evaluate_every == 0 or step == self.steps:
+                    state = self._evaluate(state, monitor)
+                    clock.skip()
+                over = self._done(state)
+                if step % self.checkpoint_every == 0 or over or stop.is_set():
+                    self.checkpoints.save(state)
+                    clock.skip()
+                if over:
+                    break
+                if stop.is_set():
+                    raise Interrupted(
+                        f"stopped at step {step:,} of {self.steps:,}; a checkpoint is in "
+                        f"{self.run.checkpoints}. The same command goes on from there."
+                    )
+        return state
+
+    def _evaluate(self, state: State, monitor: Monitor) -> State:
+        """Measure the validation split, show it, and keep the weights if they are the best."""
+        model, objective = self.engine.model, self.engine.objective
+        with self.engine.averaged():
+            numbers = self.measure()
+            monitor.numbers("validation", state.step, numbers)
+            probe = self.validation.at(0)
+            monitor.pictures(state.step, model, objective, self.tokenizer, probe)
+            metric, more = objective.selects
+            value = numbers[metric]
+            better = state.best is None or (value > state.best if more else value < state.best)
+            if better and self.keeps_best:
+                save_model(self.run.best, model, self.tokenizer)
+        if better:
+            return replace(state, best=value, best_step=state.step, stale=0)
+        return replace(state, stale=state.stale + 1)
+
+
+def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
+    """Write weights, config and vocabulary: all that another run or an export starts from."""
+    tfattn.save(model, folder)
+    tokenizer.save(folder)
+
+
+class _Clock:
+    """Seconds of training, and the smoothed speed and loss that a person looks at."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.speed, self.loss = seconds, 0.0, 0.0
+        self._last, self._ticks = time.monotonic(), 0
+
+    def tick(self, numbers: dict[str, float]) -> None:
+        """Count a step."""
+        now = time.monotonic()
+        taken, self._last = max(now - self._last, 1e-9), now
+        self.seconds += taken
+        self._ticks += 1
+        # The first step compiles, which says nothing of the speed.
+        share = 1.0 if self._ticks <= 2 else 0.05
+        self.speed += share * (numbers["tokens"] / taken - self.speed)
+        share = 1.0 if self._ticks == 1 else 0.05
+        self.loss += share * (numbers["loss"] - self.loss)
+
+    def skip(self) -> None:
+        """Leave out the time since the last step."""
+        self._last = time.monotonic()
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or termination into a stop after the current step."""
+    event = threading.Event()
+
+    def handle(number, frame):
+        if event.is_set():  # the second time it is meant now
+            raise KeyboardInterrupt
+        event.set()
+
+    main = threading.current_thread() is threading.main_thread()  # no other may handle signals
+    old = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM) if main}
+    try:
+        yield event
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,112 @@
+"""What a run shows: numbers in metrics.jsonl and TensorBoard, weights, attention, predictions."""
+
+import json
+from typing import Any
+
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+
+from pipelines.objectives import Objective
+from pipelines.recipes import Recipe
+from pipelines.runs import Run, write_atomically
+from pipelines.tokenization.tokenizer import Tokenizer
+from pipelines.training.attention_maps import attention_weights, draw
+from tfattn.models.transformer import Transformer
+from tfattn.spec import Spec
+
+
+class Monitor:
+    """Writes the numbers and pictures of one run.
+
+    Args:
+        run: where.
+        recipe: becomes TensorBoard's hyperparameters.
+        first: the step that the run starts or resumes at; what was written after it is dropped.
+    """
+
+    def __init__(self, run: Run, recipe: Recipe, first: int):
+        self.settings = recipe.monitor
+        kept = []
+        if run.metrics.exists():
+            lines = run.metrics.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _step(line) <= first]
+        write_atomically(run.metrics, "".join(f"{line}\n" for line in kept))
+        self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
+        self._writer = tf.summary.create_file_writer(str(run.events))
+        self._profiling = False
+        self._events = str(run.events)
+        if first == 0:
+            with self._writer.as_default():
+                hparams.hparams(dict(flat(recipe)))
+
+    def numbers(self, split: str, step: int, numbers: dict[str, float]) -> None:
+        """Write numbers of a split at a step."""
+        self._lines.write(json.dumps({"step": step, "split": split, **numbers}) + "\n")
+        self._lines.flush()
+        with self._writer.as_default(step):
+            for name, value in numbers.items():
+                tf.summary.scalar(f"{split}/{name}", value)
+
+    def pictures(
+        self,
+        step: int,
+        model: Transformer,
+        objective: Objective,
+        tokenizer: Tokenizer,
+        probe: dict[str, Any],
+    ) -> None:
+        """Write histograms, the attention maps and predictions of a fixed probe batch."""
+        with self._writer.as_default(step):
+            if self.settings.histograms:
+                for path, variable in model.weights_by_path().items():
+                    tf.summary.histogram(path, variable.value)
+            if self.settings.samples:
+                rows = objective.show(model, probe, tokenizer, self.settings.samples)
+                tf.summary.text("predictions", "\n".join(rows))
+            if self.settings.attention:
+                features = {name: tensor[:1] for name, tensor in probe["features"].items()}
+                length = int(tf.reduce_sum(tf.cast(features["segments"] == 1, tf.int32)))
+                ids = features["tokens"][0, :length].numpy()
+                words = [tokenizer.vocabulary[i].replace("\n", "\\n") for i in ids]
+                picture = draw(attention_weights(model, features)[:, 0], words)
+                tf.summary.image("attention", picture[None])
+        self._writer.flush()
+
+    def profile(self, step: int) -> None:
+        """Start or stop the profile that was asked for."""
+        if self.settings.profile is None:
+            return
+        first, last = self.settings.profile
+        if step == first and not self._profiling:
+            tf.profiler.experimental.start(self._events)
+            self._profiling = True
+        elif step == last and self._profiling:
+            tf.profiler.experimental.stop()
+            self._profiling = False
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        if self._profiling:
+            tf.profiler.experimental.stop()
+        self._lines.close()
+        self._writer.close()
+
+
+def flat(spec: Spec, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the fields of a Spec as flat names with values that TensorBoard can show."""
+    found = []
+    for name in spec.__dataclass_fields__:
+        value = getattr(spec, name)
+        if isinstance(value, Spec):
+            found += flat(value, f"{prefix}{name}.")
+        else:
+            plain = isinstance(value, bool | int | float | str)
+            found.append((prefix + name, value if plain else str(value)))
+    return found
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):  # the last line of a killed run may be half-written
+        return float("inf")

@@ -1,0 +1,133 @@
+"""The main job: a recipe becomes a trained model. Pretraining and fine-tuning are one function.
+
+1 strategy · 2 data · 3 seed and model · 4 optimizer · 5 weights · 6 loop · 7 evaluation and save
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import tfattn
+from pipelines.data.batches import Batches
+from pipelines.devices import check_memory, choose_strategy
+from pipelines.objectives import Objective
+from pipelines.progress import say
+from pipelines.recipes import Recipe
+from pipelines.runs import discarded_on_bad_input, open_run
+from pipelines.training.checkpoint import State
+from pipelines.training.engine import Engine
+from pipelines.training.loop import Loop, save_model
+from pipelines.training.optimize import build_optimizer
+from pipelines.training.tasks import Start, prepare, starting_point
+from tfattn.models.transformer import Transformer
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
+    """Run a recipe in the directory `out`, or finish what an earlier call began there.
+
+    Returns:
+        The numbers of the finished run: `before` and `after`, the validation metrics of the first
+        and the kept weights, and `steps`, `seconds`, `parameters`.
+
+    Raises:
+        InputError: anything in the recipe or its data that cannot be used.
+        Interrupted: the user stopped it; the same call goes on.
+    """
+    run = open_run(out, recipe)
+    if run.result is not None:
+        return run.result
+    with discarded_on_bad_input(run):
+        # 1. Strategy: one device or several.
+        strategy = choose_strategy(recipe.train)
+
+        # 2. Data: the vocabulary, rows, and what the labels say about the objective.
+        start = starting_point(recipe)
+        task = prepare(run, recipe, start)
+        batches, validation = _batches(task, recipe)
+        steps = recipe.train.steps or round((recipe.train.epochs or 1) * batches.steps_per_epoch)
+        steps = max(steps, 1)
+
+        # 3. Model: of the recipe, or of what it starts from; the objective names the heads. New
+        # weights and dropout hang on the seed, whether the data was prepared now or before.
+        keras.utils.set_random_seed(recipe.train.seed)
+        check_memory(task.config, task.objective.heads)
+        with strategy.scope():
+            policy = POLICIES[recipe.train.precision]
+            model = tfattn.build(task.config, *task.objective.heads, dtype=policy)
+
+            # 4. Optimizer.
+            optimizer = build_optimizer(recipe.train, steps, model)
+        engine = Engine(model, task.objective, optimizer, recipe.train, strategy)
+        replace(recipe, model=task.config, objective=task.spec).save(run.resolved)
+        loop = Loop(run, recipe, engine, batches, validation, task.tokenizer, steps)
+
+        # 5. Weights: the last checkpoint of this run > what it starts from > new ones.
+        state = loop.checkpoints.restore()
+        if state is None and start is not None and not recipe.fresh:
+            _initialise(model, start, task.objective)
+
+    # 6. Loop.
+    state = loop.run_from(state)
+
+    # 7. Evaluation and save: the best weights where a metric chooses, the averaged ones if kept.
+    return _finish(loop, state)
+
+
+def _batches(task, recipe):
+    train = recipe.train
+    size = train.batch * train.accumulate
+    transform = task.objective.batch
+    return (
+        Batches(task.train, transform, size, train.seed, task.draws_train),
+        Batches(task.validation, transform, train.batch, 0, task.draws_validation),
+    )
+
+
+def _initialise(model: Transformer, start: Start, objective: Objective) -> None:
+    """Take over every part that the starting point has; heads of its own are left behind."""
+    parts = {path.split("/")[0] for path in model.weights_by_path()}
+    theirs = {path.split("/")[0] for path in start.weights}
+    needed = ("stem", "encoder")
+    fresh = tuple(part for part in parts - theirs if part not in needed)
+    heads = {head.name for head in objective.heads}
+    weights = start.weights
+    if heads & theirs and not start.same_heads(objective.heads):  # of another number of classes
+        fresh += tuple(heads)
+        weights = {p: w for p, w in weights.items() if p.split("/")[0] not in heads}
+    tfattn.assign(model, weights, where=start.name, fresh=fresh, unused=tuple(theirs - parts))
+
+
+def _finish(loop: Loop, state: State) -> dict[str, Any]:
+    with loop.engine.averaged():
+        if loop.keeps_best:
+            _, _, weights = tfattn.read(loop.run.best)
+            tfattn.assign(loop.engine.model, weights, where=loop.run.best)
+            if state.best_step == 0:
+                metric, _ = loop.engine.objective.selects
+                say(f"no evaluation had a better {metric} than the first: the first weights stay")
+        after = loop.measure()
+        save_model(loop.run.model, loop.engine.model, loop.tokenizer)
+    lines = loop.run.metrics.read_text(encoding="utf-8").splitlines()
+    result = {
+        "before": _first_validation(lines),
+        "after": after,
+        "steps": state.step,
+        "best_step": state.best_step,
+        "seconds": round(state.seconds, 1),
+        "parameters": loop.engine.model.count_params(),
+    }
+    loop.run.finish(result)
+    return result
+
+
+def _first_validation(lines):
+    for line in lines:
+        found = json.loads(line)
+        if found["split"] == "validation":
+            return {k: v for k, v in found.items() if k not in ("step", "split")}
+    return {}
