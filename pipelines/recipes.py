@@ -87,7 +87,7 @@ class Regression(Objective):
 class TextToText(Objective):
     """Write the answer to a text: the label column, of which alone the loss is taken."""
 
-    joint: str = "\\n"  # between a text and its answer; a backslash and n are a line break
+    delimiter: str = "\\n"  # between a text and its answer; a backslash and n are a line break
 
 
 def unescaped(text: str) -> str:

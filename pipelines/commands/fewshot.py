@@ -33,7 +33,7 @@ class FewShotData:
 class FewShot:
     """Measure what a language model learns from its prompt (arXiv:2005.14165).
 
-    The likeliest label after a text is taken; accuracy is drawn over the examples.
+    The likeliest label after a text is taken; a picture shows the accuracy over the number of examples.
 
     Example: python -m pipelines fewshot runs/gpt --data.files val.tsv --shots 0 1 5
     """
@@ -42,7 +42,7 @@ class FewShot:
     data: FewShotData = FewShotData()
     trials: Annotated[Trials, tyro.conf.OmitArgPrefixes] = Trials()
     prompt: Annotated[Prompt, tyro.conf.OmitArgPrefixes] = Prompt()
-    batch: int = 32  # texts at a time
+    batch: int = 32  # passes at a time; a text has one, or one for each way that its labels begin
     # Where the picture is written; none: RUN/fewshot.png.
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE.PNG")] = None
 

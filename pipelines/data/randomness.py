@@ -15,8 +15,8 @@ def uniform(seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: 
 
     Args:
         seed: of the run, an integer or () int64.
-        purpose: tells apart the uses within one row; from 1, for where all arguments are 0 the
-            first number is 0 too.
+        purpose: tells apart the uses within one row; from 1 where the first number is
+            read, for it is 0 where all arguments are 0.
         epoch: (b,) int64.
         row: (b,) int64.
         columns: numbers a row.

@@ -112,7 +112,7 @@ def rungs(
     sections 2 and 3.1). The costly ones come first, so that a model too large is refused at once.
 
     Args:
-        recipes: by size; the rates and objectives of these are taken.
+        recipes: by size; the models, rates and objectives of these are taken.
         data: of all.
         train: of all but the rate; the first seed.
         shares: of the steps, for each of which every size is trained.

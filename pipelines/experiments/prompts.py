@@ -40,7 +40,7 @@ class Prompt(Spec):
 
     @property
     def answer_context(self) -> str:
-        """Return what stands between a text and its label, without the last blank."""
+        """Return what stands between a text and its label, without blanks around."""
         return self._parts[1].removesuffix(" ").lstrip()
 
     @property

@@ -18,7 +18,7 @@ from tfattn.errors import InputError
 from tfattn.models.generate import check
 from tfattn.models.transformer import Transformer
 
-COLUMNS = 32  # widths of a batch are multiples of it, so that XLA compiles few
+COLUMNS = 32  # widths are multiples of it, or the whole context, so that XLA compiles few
 
 
 class Scorer:

@@ -15,8 +15,8 @@ class Continues(tf.Module):
     """Signatures: `serving_default` of `text` (b,), and `sample` of `text` and a `seed`.
 
     Both give `text` (b,), what follows each prompt. Of a prompt without room for so many tokens the
-    end is read. The tokens are those of `python -m pipelines generate` with this seed (0 in
-    `serving_default`).
+    end is read. Where there is room, the tokens are those of `python -m pipelines generate` with this
+    seed (0 in `serving_default`).
 
     Args:
         done: a finished run of causal language modelling.
@@ -37,7 +37,7 @@ class Continues(tf.Module):
                 f"{context}. Received: {tokens}."
             )
         self.model, self.tokens, self.sampling = done.model, tokens, sampling
-        self.prefix, self.joint = done.prefix, done.joint
+        self.prefix, self.delimiter = done.prefix, done.delimiter
         self.inner = done.tokenizer.in_graph()  # attached, or its tables are not saved
         if not hasattr(self.inner, "detokenize"):
             raise InputError(
@@ -55,7 +55,7 @@ class Continues(tf.Module):
         return self._sample(text, tf.constant(0, tf.int64))
 
     def _sample(self, text, seed):
-        ids = tf.cast(self.inner.tokenize(tf.strings.join([text, self.joint])), tf.int32)
+        ids = tf.cast(self.inner.tokenize(tf.strings.join([text, self.delimiter])), tf.int32)
         batch = tf.shape(text)[0]
         if self.start is not None:
             ids = tf.concat([tf.fill([batch, 1], self.start), ids], axis=1)

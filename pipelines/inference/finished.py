@@ -25,10 +25,10 @@ class Finished:
         return isinstance(self.recipe.objective, recipes.CausalLM) and self.recipe.objective.prefix
 
     @property
-    def joint(self) -> str:
+    def delimiter(self) -> str:
         """Return what stands between a prompt and its answer."""
         objective = self.recipe.objective
-        return unescaped(objective.joint) if isinstance(objective, recipes.TextToText) else ""
+        return unescaped(objective.delimiter) if isinstance(objective, recipes.TextToText) else ""
 
 
 def open_finished(folder: str) -> Finished:

@@ -25,7 +25,7 @@ def generate(
         InputError: a model of another kind, or a prompt that it cannot read.
     """
     generator = Generator(done.model, done.tokenizer, sampling, done.prefix)
-    ids = [generator.encode(prompt + done.joint) for prompt in prompts]
+    ids = [generator.encode(prompt + done.delimiter) for prompt in prompts]
     room = generator.room(tokens)
     cut = [max(0, len(prompt) - room) for prompt in ids]
     for number, gone in enumerate(cut, 1):

@@ -57,8 +57,8 @@ def labelled_rows(
 ) -> TableRows | AnswerRows:
     """Return the rows of a table, with labels as the objective counts them."""
     if isinstance(objective, recipes.TextToText):
-        joint = unescaped(objective.joint)
-        texts = [text + joint for text in table.texts]
+        delimiter = unescaped(objective.delimiter)
+        texts = [text + delimiter for text in table.texts]
         return AnswerRows(tokenizer, texts, table.labels, length)
     if isinstance(objective, recipes.Classification):
         labels = np.asarray(label_ids(table, objective.classes), np.int32)

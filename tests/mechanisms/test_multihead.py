@@ -150,6 +150,22 @@ def test_default_positions_count_from_zero_and_only_distance_matters(rng, close)
     assert not np.allclose(layer(x), layer(x, positions=2 * positions), atol=1e-3)
 
 
+def test_a_position_biases_by_the_places_of_what_is_cached(rng, array, close):
+    layer, _ = layer_and_weights(rng, mask=Causal(), position=Turned())
+    x = rng.normal(size=(2, 5, 12)).astype("float32")
+    positions = np.array([[3, 4, 5, 6, 7], [0, 1, 2, 3, 4]], "int32")
+    segments = np.ones((2, 5), "int32")
+    whole = layer(x, positions=positions, segments=segments)
+    kept = [np.zeros((6, 5, 4), "float32")] * 2
+    for column, end in ((0, 2), (2, 3), (3, 5)):
+        there = np.where(np.arange(5) < end, segments, 0)
+        held = (np.int32(column), positions, positions, there, *kept)
+        some = slice(column, end)
+        given = {"positions": positions[:, some], "segments": segments[:, some]}
+        y, kept = layer(x[:, some], **given, cache=tuple(map(ops.convert_to_tensor, held)))
+        close(y, array(whole)[:, some])
+
+
 def test_a_position_does_not_touch_cross_attention(rng, close):
     layer, weights = layer_and_weights(rng, position=Turned())
     x = rng.normal(size=(2, 3, 12)).astype("float32")

@@ -73,7 +73,7 @@ def test_the_loss_is_of_the_answers_and_their_end_alone(run, table):
 
 def test_the_recipe_is_repeated(run, table, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
-    assert recipe["objective"] == {"spec": "TextToText", "joint": "\\n"}
+    assert recipe["objective"] == {"spec": "TextToText", "delimiter": "\\n"}
     words = ("finetune", "text2text", "--from", run / "recipe.json", "--out", tmp_path / "again")
     again = command(*words, "--train.steps", "1", "--monitor.samples", "0")
     first = json.loads((run / "result.json").read_text())

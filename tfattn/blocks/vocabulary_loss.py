@@ -4,7 +4,8 @@
     dz   = w (softmax(z) - onehot(y))        dh = dz E        dE = dz^T h        db = sum_i dz_i
 
 Rows are taken in chunks, and where a gradient is wanted it is made beside the loss, while the
-logits of the chunk are there: the products are those of the plain way, none is repeated. What is
+logits of the chunk are there: the products are those of the plain way (where the last chunk is not
+full, it reads some rows once more, with weight 0). What is
 kept is as large as h, E and b, whatever the number of rows. (arXiv:2411.09009 goes over chunks of
 the vocabulary instead, and makes the logits a second time for the gradient.)
 """

@@ -109,26 +109,30 @@ class MultiHeadAttention(keras.layers.Layer):
             segments: (b, t), 0 = padding.
             memory_segments: (b, s), 0 = padding.
             cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
-                `x` begins, order and segments (b, s) with those of `x` in place, and keys and
-                values (b g, s, e). Returned second, with those of `x` in place: keys and values.
+                `x` begins, positions, order and segments (b, s) with those of `x` in place, and
+                keys and values (b g, s, e). Returned second, with those of `x` in place: keys and
+                values.
             training: whether weights are dropped.
             return_weights: also return the attention weights (b, h, t, s).
         """
         own = memory is None
         source = x if own else memory
         q, k, v = self.query(x), self.key(source), self.value(source)  # (b, t or s, h or g, e)
-        bias, kept = None, None
-        if self.position is not None and own:
+        bias, kept, turns = None, None, self.position is not None and own
+        if turns:
             if positions is None:
                 positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
             q, k = self.position.rotate(q, positions), self.position.rotate(k, positions)
-            bias = self.position.bias(positions, positions)
         order = positions if order is None else order
-        key_order, key_segments = (order, segments) if own else (None, memory_segments)
+        key_positions, key_order, key_segments = positions, order, segments
+        if not own:
+            key_order, key_segments = None, memory_segments
         if cache is not None:
-            column, key_order, key_segments, keys, values = cache
+            column, key_positions, key_order, key_segments, keys, values = cache
             (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
             kept = (keys, values)
+        if turns:
+            bias = self.position.bias(positions, key_positions)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
         pooled = self.attention(

@@ -3,9 +3,10 @@
 A flat tuple of tensors, for that is what loops and exported functions carry:
 
     column             the first free column, int32
-    order, segments    (b, s) int32 of the tokens so far; segment 0 = padding, or not filled yet
-    keys, values       (b g, s, e) of each block in turn: as batched products read them, so that XLA
-                       writes a column in place and copies nothing
+    positions, order   (b, s) int32 of the tokens so far: places in a text, and what masks compare
+    segments           (b, s) int32; 0 = padding, or not filled yet
+    keys, values       (b g, s, e) of each block in turn, for g heads of keys and values: as batched
+                       products read them, so that XLA writes a column in place and copies nothing
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from keras import ops
 from tfattn.models.config import TransformerConfig
 
 Tensor = Any
-SHARED = 3  # what all blocks read
+SHARED = 4  # what all blocks read
 
 
 def empty(config: TransformerConfig, batch: Any, length: int, dtype: str) -> tuple[Tensor, ...]:
@@ -36,11 +37,11 @@ def empty(config: TransformerConfig, batch: Any, length: int, dtype: str) -> tup
 
 
 def enter(
-    cache: Sequence[Tensor], order: Tensor, segments: Tensor
+    cache: Sequence[Tensor], positions: Tensor, order: Tensor, segments: Tensor
 ) -> tuple[tuple[Tensor, ...], Iterator[Tensor]]:
     """Return what all blocks read, with the new tokens in place, and each block's own."""
     column, *places = cache[:SHARED]
-    new = [ops.cast(given, "int32") for given in (order, segments)]
+    new = [ops.cast(given, "int32") for given in (positions, order, segments)]
     places = [
         ops.slice_update(held, (0, column), given) for held, given in zip(places, new, strict=True)
     ]
@@ -48,9 +49,9 @@ def enter(
 
 
 def leave(
-    shared: Sequence[Tensor], kept: Sequence[tuple[Tensor, Tensor]], tokens: Any
+    shared: Sequence[Tensor], kept: Sequence[tuple[Tensor, Tensor]], columns: Any
 ) -> tuple[Tensor, ...]:
     """Return the cache after so many new columns."""
     column, *places = shared
     flat = [tensor for pair in kept for tensor in pair]
-    return (column + ops.cast(tokens, "int32"), *places, *flat)
+    return (column + ops.cast(columns, "int32"), *places, *flat)

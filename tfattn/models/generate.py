@@ -1,4 +1,4 @@
-"""Generation: a bounded loop over a cache, one compilation for all prompts and lengths.
+"""Generation: a bounded loop over a cache, compiled once for a number of prompts and a width.
 
 `prefill` reads the prompts, `decode` adds tokens; both are pure functions of tensors, to be
 compiled as they are. Prompts stand right-aligned in a buffer (b, s), and all rows grow in a column:
@@ -60,7 +60,7 @@ def prefill(
 
     Args:
         model: with one head over the vocabulary.
-        tokens: (b, s) int32, the prompts aligned at `end`; s a multiple of CHUNK.
+        tokens: (b, s) int32, the prompts aligned at `end`; s at least `end`.
         segments: (b, s) int32, 1 where a prompt has a token, else 0.
         end: () int32, a multiple of CHUNK.
         sampling: how tokens will be chosen.

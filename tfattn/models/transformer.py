@@ -71,7 +71,7 @@ class Stack(keras.layers.Layer):
         """
         more, shared, kept = [], (), iter(())
         if cache is not None:
-            shared, kept = enter(cache, positions if order is None else order, segments)
+            shared, kept = enter(cache, positions, positions if order is None else order, segments)
         for block in self.blocks:
             x = block(
                 x,
