@@ -71,13 +71,14 @@ def few_shot(
 
     Returns:
         `rows` tried, `classes`, the accuracies of `chance` and of the `majority` class, and
-        `results`, of each number of shots: the mean accuracy, its sample deviation over the seeds (None for
-        one seed, and without demonstrations, which no seed changes), the standard error of a mean
-        over so many rows, how often each class was chosen, and how many prompts were shortened.
+        `results`, of each number of shots: the mean accuracy, its sample deviation over the seeds
+        (None for one seed, and without demonstrations, which no seed changes), the standard error
+        of a mean over so many rows, how often each class was chosen, and how many prompts were
+        shortened.
 
     Raises:
-        InputError: a model of another kind, one class only, another number of words, labels that the vocabulary cannot tell
-            apart, or more demonstrations than there are.
+        InputError: a model of another kind, one class only, another number of words, labels that
+            the vocabulary cannot tell apart, or more demonstrations than there are.
     """
     classes, pool = classes_of(test), test if train is None else train
     words = trials.words or classes

@@ -15,8 +15,8 @@ class Continues(tf.Module):
     """Signatures: `serving_default` of `text` (b,), and `sample` of `text` and a `seed`.
 
     Both give `text` (b,), what follows each prompt. Of a prompt without room for so many tokens the
-    end is read. Where there is room, the tokens are those of `python -m pipelines generate` with this
-    seed (0 in `serving_default`).
+    end is read. Where there is room, the tokens are those of `python -m pipelines generate` with
+    this seed (0 in `serving_default`).
 
     Args:
         done: a finished run of causal language modelling.

@@ -3,8 +3,9 @@
     score(y) = log P(y) / ((5 + |y|) / 6)^a        (arXiv:1609.08144, equation 14, without coverage)
 
 Of the best ways of going on from the k beginnings, so many that k of them do not end, those k are
-followed, and the k best that end are kept. When nothing followed can overtake them, or there is no room left, the best of
-both is the answer. |y| counts the end of a text, a is `Sampling.length_penalty`.
+followed, and the k best that end are kept. When nothing followed can overtake them, or there is no
+room left, the best of both is the answer. |y| counts the end of a text, a is
+`Sampling.length_penalty`.
 """
 
 from collections.abc import Callable
