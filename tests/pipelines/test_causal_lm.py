@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from finished import command
+from finished import QUICK, command
 from tiny import engine, plain
 
 import tfattn
@@ -167,8 +167,7 @@ SMALL = (
     "--data.length",
     "16",
 )
-SHORT = ("--train.steps", "3", "--train.batch", "4", "--train.precision", "float32")
-SHORT += ("--train.compile", "graph", "--monitor.samples", "0")
+SHORT = ("--train.steps", "3", "--train.evaluate-every", "3", "--train.batch", "4", *QUICK)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from finished import command
+from finished import QUICK, command
 
 from pipelines.__main__ import main
 from pipelines.generation.generator import Generator
@@ -17,7 +17,8 @@ from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
 SMALL = ("--model.dim", "16", "--model.hidden-dim", "32", "--data.length", "16")
-SHORT = ("--train.steps", "30", "--train.batch", "8", "--train.rate", "1e-2")
+SHORT = ("--train.steps", "30", "--train.batch", "8", "--train.rate", "1e-2", *QUICK)
+SHORT += ("--train.evaluate-every", "30")
 
 
 @pytest.fixture(scope="module")

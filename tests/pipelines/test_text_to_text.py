@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_text  # noqa: F401 - registers the tokenizer's operations
-from finished import command
+from finished import QUICK, command
 
 from pipelines.__main__ import main
 from pipelines.inference.finished import open_finished
 
 PAIRS = {"the cat": "sat", "a dog": "ran on", "the hill": "a park", "its song": "mat"}
-QUICK = ("--train.compile", "graph", "--train.precision", "float32")
 SMALL = ("--model.dim", "32", "--model.hidden-dim", "64", "--model.heads", "2", "--data.length")
 
 
