@@ -104,10 +104,8 @@ def search(
     first = ops.where(ops.arange(k) == 0, 0.0, NEVER)[None]  # all begin alike: one is followed
     tokens = ops.repeat(state.tokens[:, None], k, axis=1)
     column, *shared = state.cache[:SHARED]
-    kept = (
-        ops.repeat(ops.reshape(x, (batch, -1, *x.shape[1:])), k, axis=0)
-        for x in state.cache[SHARED:]
-    )
+    rows = ops.repeat(ops.arange(batch, dtype="int32"), k)
+    kept = (ops.take(x, _heads(rows, x, batch), axis=0) for x in state.cache[SHARED:])
     start = Beams(
         begin,
         tokens,
@@ -119,7 +117,7 @@ def search(
         (
             column,
             *(ops.repeat(x, k, axis=0) for x in shared),
-            *(ops.reshape(x, (-1, *x.shape[2:])) for x in kept),
+            *kept,
         ),
     )
     beams = Beams(*ops.while_loop(more, add, tuple(start)))
@@ -147,6 +145,6 @@ def _of(index, x):
 
 
 def _heads(rows, x, count):
-    """Return where the heads (b k g) of the rows (b k) are."""
+    """Return where the heads (n g) of rows (n,) are in `x`, which has those of `count` rows."""
     heads = ops.shape(x)[0] // count
     return ops.reshape(rows[:, None] * heads + ops.arange(heads, dtype="int32"), (-1,))
