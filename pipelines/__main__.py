@@ -1,6 +1,7 @@
 """`python -m pipelines COMMAND`: pretrain, finetune, evaluate, generate, export and others."""
 
 import errno
+import os
 import re
 import sys
 import warnings
@@ -25,6 +26,7 @@ def main(words: list[str]) -> int:
         command, base = _command(words)
         result = command.run(base)
     except KeyboardInterrupt:
+        print("\nstopped. The same command begins again where it can.", file=sys.stderr)
         return STOPPED
     except Interrupted as error:
         print(f"\n{error}", file=sys.stderr)
@@ -62,12 +64,21 @@ def _sentence(error):
     if isinstance(error, exhausted):
         tensor = re.search(r"tensor with shape ?[(\[].*?[)\]]", str(error))
         return (
-            "memory: expected a model and batches that fit; try a smaller --train.batch "
-            f"with a larger --train.accumulate. Received: {tensor[0] if tensor else error}."
+            "memory: expected a model and batches that fit; try smaller batches (in training with "
+            "a larger --train.accumulate), or fewer beams or tokens. "
+            f"Received: {tensor[0] if tensor else error}."
         )
     return None
 
 
 if __name__ == "__main__":
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    sys.exit(main(sys.argv[1:]))
+    try:
+        try:
+            code = main(sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # the help too, of which `exit` is told by an exception
+    except BrokenPipeError:  # who reads it, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)

@@ -32,7 +32,9 @@ def bar(what: str, total: float | None, start: float = 0) -> Iterator[Report]:
         TextColumn("{task.fields[share]} {task.fields[text]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+    # Speed over minutes: an evaluation, or the compilation of the first step, is no trend.
+    period = {"refresh_per_second": 4, "speed_estimate_period": 300}
+    with Progress(*columns, console=console, **period) as progress:
         task = progress.add_task(what, total=total, completed=start, text="", share="")
 
         def report(done: float, text: str) -> None:
@@ -48,19 +50,23 @@ def texts(prompts: Sequence[str]) -> Iterator[Callable[[list[str]], None]]:
     Args:
         prompts: what the texts go on from.
     """
-    shown = [""] * len(prompts)
-    if len(prompts) == 1:
-        console.print(prompts[0], style="bold", end="", markup=False, soft_wrap=True)
+    shown: list[str] = []  # none before the first call, when what was asked may still be refused
 
     def show(so_far: list[str]) -> None:
-        if len(prompts) == 1 and so_far[0].startswith(shown[0]):
-            new = so_far[0][len(shown[0]) :]
-            console.print(new, end="", markup=False, soft_wrap=True)
+        if len(prompts) == 1:
+            if not shown:
+                console.print(prompts[0], style="bold", end="", markup=False, soft_wrap=True)
+            old = shown[0] if shown else ""
+            if so_far[0].startswith(old):
+                console.print(so_far[0][len(old) :], end="", markup=False, soft_wrap=True)
         shown[:] = so_far
 
-    yield show
+    try:
+        yield show
+    finally:
+        if len(prompts) == 1 and shown:
+            console.print()
     if len(prompts) == 1:
-        console.print()
         return
     for prompt, text in zip(prompts, shown, strict=True):
         console.rule()

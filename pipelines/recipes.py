@@ -239,6 +239,11 @@ class Recipe(Spec):
         kinds = MaskedLM | CausalLM | Classification | Regression | TextToText
         if not isinstance(self.objective, kinds):
             raise InputError(f"Recipe.objective: expected a task. Received: {self.objective}.")
+        pair = getattr(self.data, "text_pair", None)
+        if isinstance(self.objective, TextToText) and pair is not None:
+            raise InputError(
+                f"data.text_pair: expected none, for text2text reads one text. Received: {pair!r}."
+            )
         if not isinstance(self.data, fitting):
             raise InputError(
                 f"Recipe.data: expected {fitting.__name__} for {type(self.objective).__name__}. "

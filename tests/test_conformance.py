@@ -82,6 +82,8 @@ def randomized(config, *heads):
     rng = np.random.default_rng(3)
     for variable in model.weights:
         spread = 0.1 if len(variable.shape) < 2 else 1.5 * variable.shape[0] ** -0.5
+        if variable.path.endswith("query/kernel") and config.score_scale == 1:
+            spread *= (config.dim / config.heads) ** -0.5  # or each token would see but one
         start = 1.0 if variable.path.endswith("gamma") else 0.0
         variable.assign(start + spread * rng.normal(size=variable.shape))
     return model

@@ -33,7 +33,7 @@ class FewShotData:
 class FewShot:
     """Measure what a language model learns from its prompt (arXiv:2005.14165).
 
-    The likeliest label after a text is taken; a picture shows accuracy over examples.
+    The likeliest label after a text is taken; a plot shows accuracy over examples.
 
     Example: python -m pipelines fewshot runs/gpt --data.files val.tsv --shots 0 1 5
     """

@@ -120,9 +120,12 @@ class Generate:
 
     def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
         """Generate, and return what to print."""
-        for name, value in (("prompt", len(self.prompt)), ("tokens", self.tokens)):
-            if value < 1:
-                raise InputError(f"{name}: expected at least 1. Received: {value}.")
+        if not self.prompt:
+            raise InputError("prompt: expected at least 1. Received: 0.")
+        if not 1 <= self.tokens <= 2**20:
+            raise InputError(f"tokens: expected 1 to 2**20. Received: {self.tokens}.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed: expected 0 to 2**32 - 1. Received: {self.seed}.")
         find_run(self.run_, finished=True)
         import_tensorflow()
         from pipelines.inference.finished import open_finished
@@ -130,5 +133,5 @@ class Generate:
         from pipelines.progress import texts
 
         done = open_finished(self.run_)
-        with texts(self.prompt) as show:
+        with texts([prompt + done.delimiter for prompt in self.prompt]) as show:
             return generate(done, self.prompt, self.tokens, self.sampling, self.seed, show)

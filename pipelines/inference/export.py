@@ -12,6 +12,7 @@ from pipelines.inference.finished import Finished, open_finished
 from pipelines.runs import claim, release, user_path
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.blocks.heads import mean_pool
+from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
@@ -163,6 +164,11 @@ def served(
     if isinstance(objective, recipes.CausalLM | recipes.TextToText):
         half = max(1, done.model.config.max_length // 2)
         return Continues(done, half if tokens is None else tokens, sampling or Sampling())
+    if tokens is not None or sampling not in (None, Sampling()):
+        raise InputError(
+            f"tokens: expected no flags of text that follows, for {done.run.folder} writes none. "
+            "Received some."
+        )
     pairs = getattr(data, "text_pair", None) is not None
     length = getattr(data, "length", None) or done.model.config.max_length
     model = _without_heads(done) if isinstance(objective, recipes.MaskedLM) else done.model

@@ -7,6 +7,8 @@ from pipelines import recipes
 from pipelines.recipes import Recipe, unescaped
 from pipelines.runs import Run, find_run
 from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
+from tfattn.errors import InputError
+from tfattn.models.config import Classify, Tokens
 from tfattn.models.transformer import Transformer
 
 
@@ -35,8 +37,20 @@ def open_finished(folder: str) -> Finished:
     """Load the model of a run.
 
     Raises:
-        InputError: no run there, or one that is not finished.
+        InputError: no run there, one that is not finished, or a recipe of another model.
     """
     run = find_run(folder, finished=True)
-    model = tfattn.load(run.model, dtype="float32")
-    return Finished(run, Recipe.load(run.resolved), model, load_tokenizer(run.model))
+    recipe, model = Recipe.load(run.resolved), tfattn.load(run.model, dtype="float32")
+    if not _fits(recipe.objective, model.heads):
+        raise InputError(
+            f"{run.resolved}: expected what the model in {run.model} learnt. "
+            f"Received: {type(recipe.objective).__name__}."
+        )
+    return Finished(run, recipe, model, load_tokenizer(run.model))
+
+
+def _fits(objective, heads):
+    if not isinstance(objective, recipes.Classification | recipes.Regression):
+        return any(isinstance(head, Tokens) for head in heads)
+    classes = len(objective.classes) if isinstance(objective, recipes.Classification) else 1
+    return any(isinstance(head, Classify) and head.classes == classes for head in heads)

@@ -55,6 +55,7 @@ class Loop:
         # Labelled data is small enough to be learnt by heart, so the best weights are kept.
         self.keeps_best = isinstance(recipe.data, recipes.TableData)
         limit = None if self.keeps_best else recipe.train.evaluate_batches
+        self._seen = ""  # by the last evaluation, for people
         self._measured = validation.in_order(limit)  # made once, for its making takes a while
 
     def run_from(self, state: State | None) -> State:
@@ -92,7 +93,7 @@ class Loop:
             for step, batch in enumerate(stream, state.step + 1):
                 numbers = self.engine.step(batch)
                 clock.tick(numbers)
-                report(step, f"loss {clock.loss:.3f} · {clock.speed:,.0f} tokens/s")
+                report(step, f"loss {clock.loss:.3f}{self._seen} · {clock.speed:,.0f} tokens/s")
                 state = replace(state, step=step, seconds=clock.seconds)
                 if step % self.recipe.train.log_every == 0 or step == self.steps:
                     numbers["tokens_per_second"], numbers["seconds"] = clock.speed, clock.seconds
@@ -105,13 +106,13 @@ class Loop:
                 if step % self.checkpoint_every == 0 or over or stop.is_set():
                     self.checkpoints.save(state)
                     clock.skip()
-                if over:
-                    break
-                if stop.is_set():
+                if stop.is_set():  # after the last step too: what comes next is not wanted either
                     raise Interrupted(
                         f"stopped at step {step:,} of {self.steps:,}; a checkpoint is in "
                         f"{self.run.checkpoints}. The same command goes on from there."
                     )
+                if over:
+                    break
         return state
 
     def _evaluate(self, state: State, monitor: Monitor) -> State:
@@ -124,6 +125,7 @@ class Loop:
             monitor.pictures(state.step, model, objective, self.tokenizer, probe)
             metric, more = objective.selects
             value = numbers[metric]
+            self._seen = f" · validation {metric} {value:.3f}"
             better = state.best is None or (value > state.best if more else value < state.best)
             if better and self.keeps_best:
                 save_model(self.run.best, model, self.tokenizer)

@@ -93,9 +93,13 @@ def test_it_ends_when_nothing_can_overtake_what_has_ended(model):
 
 def test_single_tokens_are_not_chosen_beside_it():
     for fields in ({"greedy": True}, {"top_k": 3}, {"temperature": 0.5}, {"top_p": 0.9}):
-        with pytest.raises(InputError, match="beams: expected 1 beside options"):
+        (name,) = fields
+        with pytest.raises(InputError, match=f"{name}: expected none beside beams, which does not"):
             Sampling(beams=2, **fields)
-    with pytest.raises(InputError, match="beams: expected at least 1. Received: 0"):
-        Sampling(beams=0)
+    for beams in (0, 99_999_999_999):
+        with pytest.raises(InputError, match=f"beams: expected 1 to 1,024. Received: {beams}"):
+            Sampling(beams=beams)
+    with pytest.raises(InputError, match="length_penalty: expected none beside beams of 1"):
+        Sampling(length_penalty=2.0)
     with pytest.raises(InputError, match="length_penalty: expected 0 or more"):
         Sampling(beams=2, length_penalty=-1.0)

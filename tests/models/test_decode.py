@@ -195,8 +195,11 @@ def test_draws_follow_the_probabilities():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"temperature": 0.0}, r"temperature: expected a number over 0 \(greedy takes"),
-        ({"temperature": -1.0}, "temperature: expected a number over 0"),
+        ({"temperature": 0.0}, r"temperature: expected 1e-6 to 1e6 \(greedy takes"),
+        ({"temperature": -1.0}, "temperature: expected 1e-6 to 1e6"),
+        ({"temperature": 1e-37}, "temperature: expected 1e-6 to 1e6"),
+        ({"greedy": True, "top_p": 0.9}, "top_p: expected none beside greedy"),
+        ({"greedy": True, "temperature": 0.5}, "temperature: expected none beside greedy"),
         ({"top_p": 0.0}, "top_p: expected a share over 0 and up to 1. Received: 0.0"),
         ({"top_p": 1.5}, "top_p: expected a share"),
         ({"top_k": 0}, "top_k: expected at least 1"),

@@ -174,6 +174,21 @@ def test_a_stopped_run_says_where_it_goes_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "\nstopped at step 3 of 9\n"
 
 
+def test_a_stop_before_there_is_anything_is_told_too(monkeypatch, capsys):
+    def stopped(self, base=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.Evaluate, "run", stopped)
+    assert main(["evaluate", "nothing"]) == 130
+    assert capsys.readouterr().err.startswith("\nstopped. The same command")
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault():
+    shell = f"{sys.executable} -m pipelines finetune --help | head -1"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("usage") and not done.stderr
+
+
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
     def wrong(self, base=None):
         raise ZeroDivisionError

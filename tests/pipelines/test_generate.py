@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -109,9 +110,9 @@ def test_a_prompt_that_cannot_be_read_is_told(characters, bytes_, finished, caps
         ((characters, "--prompt", "€"), "prompt: expected the .* characters .* Received: '€'"),
         (
             (characters, "--prompt", "a", "--tokens", "0"),
-            "tokens: expected at least 1. Received: 0",
+            r"tokens: expected 1 to 2\*\*20. Received: 0",
         ),
-        ((characters, "--prompt", "a", "--temperature", "0"), r"temperature: .*over 0 \(greedy"),
+        ((characters, "--prompt", "a", "--temperature", "0"), r"temperature: .*1e6 \(greedy"),
         ((characters, "--prompt", "a", "--top-p", "1.5"), "top_p: expected a share over 0"),
         ((finished.pretrained, "--prompt", "a"), "model: expected a language model with causal"),
         ((finished.classifier, "--prompt", "a"), "model: expected a language model with causal"),
@@ -119,7 +120,7 @@ def test_a_prompt_that_cannot_be_read_is_told(characters, bytes_, finished, caps
     ):
         assert main(["generate", *map(str, words)]) == 2
         _, err = capsys.readouterr()
-        assert err.count("\n") <= 2 and re.search(message, err), err
+        assert err.startswith("error: ") and err.count("\n") == 1 and re.search(message, err), err
     made = generator(bytes_)
     assert made.encode("") == [made.tokenizer.end_id]  # bytes have a token to begin with
     with pytest.raises(InputError, match="prompt: expected text"):
@@ -164,6 +165,27 @@ def test_the_export_gives_the_texts_of_the_command(kind, flags, request, tmp_pat
         words = ("generate", run, "--prompt", *PROMPTS, *flags, "--seed", seed)
         assert command(*words)["texts"] == texts
     assert (found[0] != found[1]) == (kind == "characters")  # there is no chance in beams
+
+
+def test_flags_that_cannot_be_are_told_at_once(characters, finished, tmp_path, capsys):
+    run, words = str(characters), ["--prompt", "the", "--tokens"]
+    for flags, said in (
+        ([*words, str(2**63)], "tokens: expected 1 to 2**20. Received: 9223372036854775808."),
+        ([*words, "1", "--seed", "-1"], "seed: expected 0 to 2**32 - 1. Received: -1."),
+        ([*words, "1", "--greedy", "--top-p", "0.5"], "top_p: expected none beside greedy"),
+    ):
+        assert main(["generate", run, *flags]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {said}")
+    words = ["export", str(finished.classifier), "--out", str(tmp_path / "out"), "--top-p", "0.5"]
+    assert main(words) == 2
+    assert "expected no flags of text that follows" in capsys.readouterr().err
+
+
+def test_a_recipe_of_another_model_is_refused(characters, finished, tmp_path, capsys):
+    run = shutil.copytree(characters, tmp_path / "run")
+    shutil.copy(finished.classifier / "resolved.json", run / "resolved.json")
+    assert main(["export", str(run), "--out", str(tmp_path / "out")]) == 2
+    assert "resolved.json: expected what the model in" in capsys.readouterr().err
 
 
 def test_an_export_with_no_room_for_a_prompt_is_refused(characters, tmp_path, capsys):

@@ -17,6 +17,7 @@ import pipelines.training.train
 import tfattn
 from pipelines import recipes
 from pipelines.recipes import Recipe, TableData
+from pipelines.runs import Interrupted
 from pipelines.training.engine import Engine
 from pipelines.training.loop import _stop_signals, save_model
 from pipelines.training.train import train
@@ -121,6 +122,20 @@ def test_evaluations_and_lines_come_when_they_were_asked_for(finished):
     assert [line["step"] for line in lines(run, "train")] == list(range(1, 17))
     kept = sorted(os.listdir(run / "checkpoints"))
     assert kept == ["step-00000015", "step-00000016"]
+
+
+def test_a_stop_in_the_last_step_is_not_forgotten(finetuning, monkeypatch, tmp_path):
+    recipe, step = finetuning(steps=3), Engine.step
+
+    def interrupted(self, batch):
+        if int(self.optimizer.iterations.numpy()) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match="at step 3 of 3"):
+        patched.setattr(Engine, "step", interrupted)
+        train(recipe, tmp_path / "run")
+    assert train(recipe, tmp_path / "run")["steps"] == 3
 
 
 def test_a_finished_run_gives_its_result_and_trains_no_more(finished, monkeypatch):

@@ -79,6 +79,13 @@ def test_the_recipe_is_repeated(run, table, tmp_path):
     assert again["before"]["loss"] == pytest.approx(first["before"]["loss"], rel=1e-5)
 
 
+def test_a_second_text_has_no_place(run, table, tmp_path, capsys):
+    words = ["finetune", "text2text", "--init", str(run), "--data.text-pair", "label"]
+    words += ["--data.train", str(table), "--data.validation", str(table)]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "data.text_pair: expected none, for text2text reads one" in capsys.readouterr().err
+
+
 def test_a_model_that_sees_the_future_cannot_write(finished, table, tmp_path, capsys):
     files = ("--data.train", table, "--data.validation", table, "--data.label", "answer")
     words = ("finetune", "text2text", "--init", finished.pretrained, *files, "--out", tmp_path)

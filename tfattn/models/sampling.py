@@ -24,19 +24,25 @@ class Sampling(Spec):
     def __post_init__(self):
         super().__post_init__()
         for name, expected, holds in (
-            ("temperature", "a number over 0 (greedy takes the likeliest)", lambda x: x > 0),
+            ("temperature", "1e-6 to 1e6 (greedy takes the likeliest)", lambda x: 1e-6 <= x <= 1e6),
             ("top_k", "at least 1", lambda x: x >= 1),
             ("top_p", "a share over 0 and up to 1", lambda x: 0 < x <= 1),
             ("repetition_penalty", "a number over 0", lambda x: x > 0),
-            ("beams", "at least 1", lambda x: x >= 1),
+            ("beams", "1 to 1,024", lambda x: 1 <= x <= 1024),
             ("length_penalty", "0 or more", lambda x: x >= 0),
         ):
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise InputError(f"Sampling.{name}: expected {expected}. Received: {value}.")
-        single = (self.greedy, self.temperature, self.top_k, self.top_p, self.repetition_penalty)
-        if self.beams > 1 and single != (False, 1.0, None, None, 1.0):
-            raise InputError(
-                "Sampling.beams: expected 1 beside options that choose single tokens. "
-                f"Received: {self.beams}."
-            )
+        drawn = ("temperature", "top_k", "top_p")
+        for kind, is_chosen, useless in (
+            ("greedy", self.greedy, drawn),
+            ("beams", self.beams > 1, ("greedy", *drawn, "repetition_penalty")),
+            ("beams of 1", self.beams == 1, ("length_penalty",)),
+        ):
+            for name in useless if is_chosen else ():
+                if getattr(self, name) != getattr(Sampling, name):
+                    raise InputError(
+                        f"Sampling.{name}: expected none beside {kind}, which does not read it. "
+                        f"Received: {getattr(self, name)}."
+                    )
