@@ -117,8 +117,13 @@ def user_path(given: str | Path) -> Path:
         raise InputError(f"{given}: expected a user with a home folder. {error}") from None
 
 
-def open_run(out: str | Path, recipe: Recipe) -> Run:
+def open_run(out: str | Path, recipe: Recipe, init: bool = True) -> Run:
     """Start a run in `out`, or take up the one of the same recipe that is there.
+
+    Args:
+        out: its folder.
+        recipe: of the run.
+        init: whether the command has the flag --init, which a message may then name.
 
     Raises:
         InputError: `out` holds a run of another recipe or other files, or cannot be written.
@@ -130,11 +135,12 @@ def open_run(out: str | Path, recipe: Recipe) -> Run:
             for d in differences(recipe, run.recipe())
         ]
         if found:
+            from_weights = f", or with --init {run.folder} from its weights"
             more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             raise InputError(
                 f"{run.folder}: expected an empty folder or a run of the same recipe. "
                 f"Received a run in which {'; '.join(found[:SHOWN])}{more}. "
-                f"Another --out begins anew, or with --init {run.folder} from its weights."
+                f"Another --out begins anew{from_weights if init else ''}."
             )
         if run.result is not None:
             say(f"{escape(str(run.folder))} is done already")

@@ -15,6 +15,7 @@ from pipelines.defaults import RECIPES
 from pipelines.experiments import ladder
 from pipelines.recipes import TextData, TrainConfig
 from pipelines.runs import user_path
+from tfattn.errors import InputError
 
 LADDER = ("nanogpt-tiny",)  # minutes on two cores
 SHARES = (0.125, 0.25, 0.5, 1.0)
@@ -31,7 +32,8 @@ class Scaling:
     or: python -m pipelines scaling --presets gpt2-tiny --widths 32 64 128 256
     """
 
-    presets: tuple[str, ...] = LADDER  # several; or one, for a ladder of its widths
+    # Several, of the same objective and kind of tokens; or one, for a ladder of its widths.
+    presets: tuple[str, ...] = LADDER
     widths: tuple[int, ...] = ()  # of the one preset; none: 1/4, 3/8, 1/2, 3/4 and all of its own
     # Of the steps: each size is trained for each share anew, with a whole schedule.
     token_shares: tuple[float, ...] = SHARES
@@ -56,6 +58,8 @@ class Scaling:
 
     def run(self, base: Any = None) -> dict[str, Any]:
         """Train the ladder, and return what to print."""
+        if not self.out:
+            raise InputError("out: expected a folder. Received: ''.")
         out = user_path(self.out)
         rungs = self.rungs()
         ladder.check_folder(out)

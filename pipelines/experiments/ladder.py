@@ -15,6 +15,7 @@ from tfattn.spec import unknown
 
 # Of the width of the preset, where one is given and no widths.
 STEPS_OF_WIDTH = (0.25, 0.375, 0.5, 0.75, 1.0)
+PICTURE, NUMBERS = "scaling.png", "scaling.json"  # in the folder of the runs
 SILENT = MonitorConfig(attention=False, histograms=False, samples=0)
 
 
@@ -90,8 +91,11 @@ def at_width(config: TransformerConfig, width: int) -> TransformerConfig:
     """Return a model of another width and the same depth, with heads about as wide as before."""
     if width < 1:
         raise InputError(f"widths: expected at least 1. Received: {width}.")
+    unit = 2 if config.position == "rotary" else 1  # which turns pairs of numbers of a head
+    if width % unit:
+        raise InputError(f"widths: expected even ones for rotary positions. Received: {width}.")
     most = max(1, width * config.heads // config.dim)
-    heads = next(h for h in range(most, 0, -1) if width % h == 0)
+    heads = next(h for h in range(most, 0, -1) if width % (h * unit) == 0)
     shared = config.kv_heads and max(1, heads * config.kv_heads // config.heads)
     kv_heads = shared and next(h for h in range(shared, 0, -1) if heads % h == 0)
     hidden = max(1, round(width * config.hidden_dim / config.dim))
@@ -123,7 +127,7 @@ def rungs(
     """
     if not shares or len(set(shares)) < len(shares) or not all(0 < s <= 1 for s in shares):
         raise InputError(
-            "token_shares: expected different shares over 0, up to 1. "
+            "token-shares: expected different shares over 0, up to 1. "
             f"Received: {_listed(shares) or 'none'}."
         )
     if seeds < 1:
@@ -136,10 +140,24 @@ def rungs(
             length = _shortened(replace(train, rate=recipe.train.rate), share)
             for seed in range(train.seed, train.seed + seeds):
                 own = Recipe(config, recipe.objective, data, replace(length, seed=seed), SILENT)
-                name = size + (f"-share{share:g}" if share != 1 else "")
+                name = size + (f"-share{share}" if share != 1 else "")
                 name += f"-seed{seed}" if seed != train.seed else ""
                 found.append(Rung(size, share, seed, own, name))
+    if train.steps is not None:  # those of epochs are known when the data is
+        check_steps(found, [rung.recipe.train.steps or 0 for rung in found])
     return sorted(found, key=lambda r: (-r.config.non_embedding_count(), -r.share, r.seed))
+
+
+def check_steps(rungs: list[Rung], steps: list[int]) -> None:
+    """Refuse shares that come to the same steps: the same run would be two points."""
+    seen: dict[tuple[str, int, int], Rung] = {}
+    for rung, count in zip(rungs, steps, strict=True):
+        other = seen.setdefault((rung.size, rung.seed, count), rung)
+        if other is not rung:
+            raise InputError(
+                "token-shares: expected shares that differ in steps. "
+                f"Received: {other.share} and {rung.share}, of {count} each."
+            )
 
 
 def corpus_recipe(rung: Rung) -> Recipe:
@@ -148,9 +166,12 @@ def corpus_recipe(rung: Rung) -> Recipe:
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder that is a run of its own: a ladder is written beside no run's files."""
+    """Refuse a folder that is a run of its own, or in which there is no room for the result."""
     if (out / "recipe.json").exists():
         raise InputError(f"{out}: expected a folder for several runs. Received a run directory.")
+    for path in (out / PICTURE, out / NUMBERS):
+        if path.is_dir():
+            raise InputError(f"{path}: expected a file, or nothing yet. Received a folder.")
 
 
 def _shortened(train, share):

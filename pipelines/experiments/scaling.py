@@ -7,8 +7,6 @@ the largest size, L(C) to those of all runs that no cheaper one betters.
 
 import json
 import os
-import shutil
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -17,17 +15,17 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.experiments.ladder import Rung, corpus_recipe
+from pipelines.experiments.ladder import NUMBERS, PICTURE, Rung
+from pipelines.experiments.ladder_runs import shared_corpus, trained
 from pipelines.experiments.power_law import PowerLaw, fit, frontier
 from pipelines.experiments.scaling_picture import draw
 from pipelines.progress import console, say
-from pipelines.runs import Run, discarded_on_bad_input, open_run, write_atomically
-from pipelines.training.texts import prepare_text
-from pipelines.training.train import train
+from pipelines.runs import write_atomically
 
 PF_DAY = 1e15 * 24 * 3600  # FLOPs (arXiv:2001.08361, section 1.3)
 # arXiv:2001.08361, equations 1.1 and 1.2, and of compute at a fixed batch, as here, table 5.
 PUBLISHED = {"parameters": 0.076, "tokens": 0.095, "compute": 0.057}
+DASH = "–"
 UNITS = {"parameters": "parameters", "tokens": "tokens", "compute": "FLOPs"}
 
 
@@ -51,10 +49,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Law:
-    """The points of one law, in its own x, and the law where they are two or more."""
+    """The points of one law, in its own x, and the law where they tell one."""
 
     points: tuple[Point, ...]
     fitted: PowerLaw | None
+    unknown: str | None = None  # why there is no law, or no interval
 
 
 def scaling(rungs: list[Rung], out: Path) -> dict[str, Any]:
@@ -68,16 +67,16 @@ def scaling(rungs: list[Rung], out: Path) -> dict[str, Any]:
         InputError: data that cannot be used, or a folder with runs of other recipes.
         Interrupted: the user stopped it; the same call goes on.
     """
-    shared, corpus = _shared_corpus(rungs[0], out)
-    costs = [_time(rung, corpus.vocabulary) for rung in rungs]
     results: dict[str, Any] = {}
-    for number, rung in enumerate(rungs, 1):
-        left = time_left(costs, [*results.values()])
-        say(f"\n[bold]{number} of {len(rungs)}[/bold]  {rung.name}{left}")
-        results[rung.name] = _trained(rung, out / rung.name, shared)
+    with shared_corpus(rungs, out) as (shared, corpus):
+        costs = [_time(rung, corpus.vocabulary) for rung in rungs]
+        for number, rung in enumerate(rungs, 1):
+            left = time_left(costs, [*results.values()])
+            say(f"\n[bold]{number} of {len(rungs)}[/bold]  {rung.name}{left}")
+            results[rung.name] = trained(rung, out / rung.name, shared)
     points = summary(rungs, results, corpus.tokens)
     laws = fit_laws(points)
-    picture = out / "scaling.png"
+    picture, numbers = out / PICTURE, out / NUMBERS
     draw(points, laws, PUBLISHED, picture)
     found = {
         "points": [asdict(point) | {"loss": point.loss} for point in points],
@@ -85,9 +84,9 @@ def scaling(rungs: list[Rung], out: Path) -> dict[str, Any]:
         "picture": str(picture),
         "seconds": round(sum(r["seconds"] for r in results.values()), 1),
     }
-    write_atomically(out / "scaling.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
+    write_atomically(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
     _show(points, laws)
-    say(f"\npicture  {escape(str(picture))}\nnumbers  {escape(str(out / 'scaling.json'))}")
+    say(f"\npicture  {escape(str(picture))}\nnumbers  {escape(str(numbers))}")
     return {"run": str(out), **found}
 
 
@@ -121,12 +120,7 @@ def fit_laws(points: list[Point]) -> dict[str, Law]:
         "tokens": [p for p in points if p.size == largest],
         "compute": [points[i] for i in frontier(costs, losses)],
     }
-    laws = {}
-    for name, of in chosen.items():
-        x = [getattr(p, name) for p in of]
-        fitted = fit(x, [p.loss for p in of]) if len(set(x)) > 1 else None
-        laws[name] = Law(tuple(of), fitted)
-    return laws
+    return {name: _law(name, of) for name, of in chosen.items()}
 
 
 def time_left(costs: list[float], results: list[dict[str, Any]]) -> str:
@@ -161,54 +155,18 @@ def described(name: str, law: Law) -> dict[str, Any]:
     return found | {"unit": UNITS[name], "points": used}
 
 
-def _shared_corpus(rung, out):
-    """Return the vocabulary and token stores of all runs, and what was counted in one pass."""
-    shared = open_run(out / "corpus", corpus_recipe(rung))
-    with discarded_on_bad_input(shared):
-        _, store, _ = prepare_text(shared, rung.recipe.data)
-    return shared, store.meta
-
-
-def _trained(rung, folder, shared):
-    """Train a run, or read what it came to."""
-    run = open_run(folder, rung.recipe)
-    result, besides = run.result, None
-    if result is None:
-        began = time.monotonic()
-        for mine, theirs in ((run.tokenizer, shared.tokenizer), (run.data, shared.data)):
-            _lend(theirs, mine)
-        with discarded_on_bad_input(run):
-            result = train(rung.recipe, folder)
-        besides = max(time.monotonic() - began - result["seconds"], 0.0)
-    return {
-        "loss": result["after"]["loss"],
-        "tokens": result["steps"] * _tokens_a_step(run),
-        "seconds": result["seconds"],
-        "besides": besides,
-    }
-
-
-def _lend(theirs: Path, mine: Path) -> None:
-    """Give a folder to a run, whole or not at all, by links where the disk has them."""
-    if mine.exists():
-        return
-    partial = mine.with_name(f".{mine.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(theirs, partial, copy_function=_link)
-    os.replace(partial, mine)
-
-
-def _link(source, target):
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _tokens_a_step(run: Run) -> float:
-    """Return the tokens of a step that are no padding, as logged through the run."""
-    lines = map(json.loads, run.metrics.read_text(encoding="utf-8").splitlines())
-    return mean(line["tokens"] for line in lines if line["split"] == "train")
+def _law(name, points):
+    x, losses = [getattr(p, name) for p in points], [p.loss for p in points]
+    if len(points) == 1:
+        return Law(tuple(points), None, "one point tells no law")
+    if len(set(x)) == 1:
+        return Law(tuple(points), None, f"points of the same {name} tell no law")
+    if min(losses) == 0:
+        return Law(tuple(points), None, "a loss of 0 has no logarithm, and tells no law")
+    fitted, unknown = fit(x, losses), None
+    if fitted.interval is None:
+        unknown = "two points tell no uncertainty; three or more do"
+    return Law(tuple(points), fitted, unknown)
 
 
 def _flops(rung):
@@ -247,17 +205,18 @@ def _show(points, laws):
         table.add_row(*_row(name, law))
     console.print(table)
     for name, law in laws.items():
-        if law.fitted is None:
-            say(f"{name}: one point tells no law")
-        elif law.fitted.interval is None:
-            say(f"{name}: two points tell no uncertainty; three or more do")
+        if law.unknown is not None:
+            say(f"{name}: {law.unknown}")
 
 
 def _row(name, law):
-    of, published = law.fitted, (str(len(law.points)), f"{PUBLISHED[name]:.3f}")
-    if of is None:
-        return UNITS[name], "", "", "", "", *published
-    interval = "unknown" if of.interval is None else "{:.3f} to {:.3f}".format(*of.interval)
-    scale = "" if of.scale is None else f"{of.scale:.1e}"
-    square = "" if of.r_squared is None else f"{of.r_squared:.3f}"
-    return UNITS[name], f"{of.exponent:.3f}", interval, scale, square, *published
+    """Return the cells of a law: a dash for all that its points leave open."""
+    of, shown = law.fitted, dict.fromkeys(("exponent", "interval", "scale", "square"), DASH)
+    if of is not None:
+        shown["exponent"] = f"{of.exponent:.3f}"
+        if of.interval is not None:  # two points lie on their line, whatever they are
+            shown["interval"] = "{:.3f} to {:.3f}".format(*of.interval)
+            shown["square"] = DASH if of.r_squared is None else f"{of.r_squared:.3f}"
+        if of.scale is not None and of.scale_interval is not None:
+            shown["scale"] = f"{of.scale:.1e}"
+    return UNITS[name], *shown.values(), str(len(law.points)), f"{PUBLISHED[name]:.3f}"

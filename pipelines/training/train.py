@@ -15,7 +15,7 @@ from pipelines.data.batches import Batches
 from pipelines.devices import check_memory, choose_strategy
 from pipelines.objectives import Objective
 from pipelines.progress import say
-from pipelines.recipes import Recipe
+from pipelines.recipes import Recipe, TrainConfig
 from pipelines.runs import discarded_on_bad_input, open_run
 from pipelines.training.checkpoint import State
 from pipelines.training.engine import Engine
@@ -49,8 +49,7 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
         start = starting_point(recipe)
         task = prepare(run, recipe, start)
         batches, validation = _batches(task, recipe)
-        steps = recipe.train.steps or round((recipe.train.epochs or 1) * batches.steps_per_epoch)
-        steps = max(steps, 1)
+        steps = steps_of(recipe.train, batches.steps_per_epoch)
 
         # 3. Model: of the recipe, or of what it starts from; the objective names the heads. New
         # weights and dropout hang on the seed, whether the data was prepared now or before.
@@ -76,6 +75,11 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
 
     # 7. Evaluation and save: the best weights where a metric chooses, the averaged ones if kept.
     return _finish(loop, state)
+
+
+def steps_of(train: TrainConfig, epoch: float) -> int:
+    """Return the steps of a run, where one pass over the rows takes `epoch` of them."""
+    return max(train.steps or round((train.epochs or 1) * epoch), 1)
 
 
 def _batches(task, recipe):

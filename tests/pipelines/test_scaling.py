@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import replace
+import shutil
 
 import numpy as np
 import pytest
@@ -13,12 +13,11 @@ from pipelines.__main__ import main
 from pipelines.commands import flags
 from pipelines.commands.scaling import Scaling
 from pipelines.commands.table import defaults
-from pipelines.defaults import RECIPES
-from pipelines.experiments import ladder, scaling
+from pipelines.experiments import ladder_runs, scaling
 from pipelines.experiments.power_law import fit
 from pipelines.recipes import Recipe
 from pipelines.training.engine import Engine
-from tfattn.families import PRESETS
+from tfattn.errors import InputError
 
 WIDTHS = (8, 16)
 LADDER = shlex.split(
@@ -119,7 +118,103 @@ def test_another_recipe_in_the_same_folder_is_refused(job, capsys):
     }.items():
         given = [*LADDER, "--data.files", str(job[0].parent / "a.txt"), *words]
         assert main(["scaling", *given, "--out", str(job[0])]) == 2
-        assert re.search(message, capsys.readouterr().err)
+        err = capsys.readouterr().err
+        assert re.search(message, err) and "Another --out begins anew." in err
+        assert "--init" not in err  # which this command has not
+
+
+@pytest.fixture
+def copy(job, tmp_path, monkeypatch):
+    """Return a copy of the finished ladder, and the words that train nothing in it."""
+    monkeypatch.setattr(Engine, "step", _no_step)
+    shutil.copytree(job[0], tmp_path / "out")
+    files = ["--data.files", str(job[0].parent / "a.txt")]
+    return tmp_path / "out", [*LADDER, *files, "--out", str(tmp_path / "out")]
+
+
+def edit(path, edited):
+    path.write_text(json.dumps(edited(json.loads(path.read_text()))))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ("{", r"expected the numbers of a run in JSON\..*"),
+        ("{}", r"expected after\.loss to be a number of 0 or more\. Received: None"),
+        ("[1]", r"expected after\.loss to be a number of 0 or more\. Received: None"),
+        ('{"after": {"loss": "x"}}', r"expected after\.loss .* Received: 'x'"),
+        ('{"after": {"loss": null}}', r"expected after\.loss .* Received: None"),
+        ('{"after": {"loss": -1}}', r"expected after\.loss .* Received: -1"),
+        ('{"after": {"loss": NaN}}', r"expected after\.loss .* Received: nan"),
+        ('{"after": {"loss": true}}', r"expected after\.loss .* Received: True"),
+        ('{"after": {"loss": 1}, "steps": 0}', r"expected steps .* of 1 or more\. Received: 0"),
+        ('{"after": {"loss": 1}, "steps": 8}', r"expected seconds .*\. Received: None"),
+    ],
+)
+def test_a_damaged_result_is_named_and_what_to_do_is_said(copy, capsys, result, message):
+    path = copy[0] / "gpt2-tiny-width16" / "result.json"
+    path.write_text(result)
+    assert_told(copy, capsys, path, message)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "message"),
+    [
+        (lambda text: None, r"expected a file that can be read\. Received: No such file"),
+        (lambda text: "", r"expected lines of training .*\. Received: none\."),
+        (lambda text: text[:-5], r"expected a JSON object a line\. Received: line \d+, "),
+        (
+            lambda text: text + "[1]\n",
+            r"expected a JSON object a line\. Received: line \d+, \[1\]\.",
+        ),
+        (lambda text: text.replace('"tokens": ', '"tokens": -'), r"expected tokens .*: -\d+"),
+        (lambda text: text.replace('"tokens"', '"token"'), r"expected tokens .* Received: None"),
+    ],
+)
+def test_a_damaged_log_is_named_and_what_to_do_is_said(copy, capsys, damaged, message):
+    path = copy[0] / "gpt2-tiny-width16" / "metrics.jsonl"
+    text = damaged(path.read_text())
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    assert_told(copy, capsys, path, message)
+
+
+def assert_told(copy, capsys, path, message):
+    assert main(["scaling", *copy[1]]) == 2
+    *_, said = capsys.readouterr().err.splitlines()  # after what is done
+    assert said.startswith(f"error: {path}: expected ") and re.search(message, said), said
+    assert said.endswith(f" Delete {path.parent} to train that run again.")
+
+
+def test_losses_of_zero_are_points_without_a_law(copy):
+    (copy[0] / "scaling.png").unlink()
+    for path in copy[0].glob("gpt2-tiny-*/result.json"):
+        edit(path, lambda result: result | {"after": {"loss": 0.0}})
+    with progress.console.capture() as printed:
+        result = command(copy[1]).run()
+    assert [p["losses"] for p in result["points"]] == [(0.0,)] * 4
+    assert [law["exponent"] for law in result["laws"].values()] == [None] * 3
+    assert "parameters: a loss of 0 has no logarithm, and tells no law" in printed.get()
+    assert (copy[0] / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_runs_that_are_done_need_no_memory(copy, monkeypatch):
+    monkeypatch.setattr(ladder_runs, "check_memory", _no_memory)
+    command(copy[1]).run()
+    shutil.rmtree(copy[0] / "gpt2-tiny-width8")
+    with pytest.raises(InputError, match=r"^gpt2-tiny-width8: model: expected less\."):
+        command(copy[1]).run()
+
+
+def _no_memory(config, heads):
+    raise InputError("model: expected less.")
+
+
+def test_what_two_points_leave_open_is_a_dash(job):
+    row = next(line for line in job[3].splitlines() if line.startswith("│ parameters"))
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[2:] == ["–", "–", "–", "2", "0.076"] and float(cells[1])
 
 
 def points(law=lambda n, d: 3.0, seeds=(0.0,), widths=(32, 64, 128), shares=(0.5, 1.0)):
@@ -167,112 +262,8 @@ def test_one_share_and_one_size_on_the_frontier_are_no_law_and_are_drawn(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("name", ["nanogpt-tiny", "gpt2-small", "llama-mini", "tinyllama-1.1b"])
-def test_a_width_keeps_the_shape_of_its_preset(name):
-    own = PRESETS[name]
-    assert ladder.at_width(own, own.dim) == own
-    half = ladder.at_width(own, own.dim // 2)
-    assert (half.depth, half.dim / half.heads) == (own.depth, own.dim / own.heads)
-    assert half.hidden_dim == own.hidden_dim // 2
-    assert ladder.at_width(own, 50).dim == 50  # heads are found that divide it
-
-
-def test_the_largest_model_comes_first_and_narrow_ones_have_higher_rates():
-    rungs = command(["--widths", "64", "256", "--seeds", "2"]).rungs()
-    assert [r.name for r in rungs[:3]] == [
-        "nanogpt-tiny-width256",
-        "nanogpt-tiny-width256-seed1",
-        "nanogpt-tiny-width256-share0.5",
-    ]
-    rates = {r.size: r.recipe.train.rate for r in rungs}
-    own = RECIPES["nanogpt-tiny"].train.rate
-    assert rates == {"nanogpt-tiny-width64": 2 * own, "nanogpt-tiny-width256": own / 2}
-    given = command(["--widths", "64", "256", "--train.rate", "1e-4"]).rungs()
-    assert {r.recipe.train.rate for r in given} == {1e-4}
-
-
-def test_presets_have_their_own_rates_and_the_data_of_the_first():
-    rungs = command(["--presets", "gpt2-tiny", "gpt2-mini"]).rungs()
-    assert {r.size: r.recipe.train.rate for r in rungs} == {
-        name: RECIPES[name].train.rate for name in ("gpt2-tiny", "gpt2-mini")
-    }
-    assert {r.recipe.data for r in rungs} == {RECIPES["gpt2-tiny"].data}
-
-
-def test_a_share_of_epochs_is_a_share_too():
-    rungs = command(["--train.epochs", "2", "--token-shares", "0.25", "1"]).rungs()
-    assert {(r.recipe.train.steps, r.recipe.train.epochs) for r in rungs} == {
-        (None, 0.5),
-        (None, 2.0),
-    }
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--widths 32", r"widths: expected at least two\. Received: 32\."),
-        ("--widths 32 32", r"widths: expected different ones\. Received: 32, 32\."),
-        ("--widths 0 32", r"widths: expected at least 1\. Received: 0\."),
-        ("--presets none", r"presets: expected at least one\. Received none\."),
-        ("--presets gpt2-tiny gpt2-tiny", r"presets: expected different ones\."),
-        ("--presets gpt2-tiny gpt2-mni", r"presets: unknown preset 'gpt2-mni'\. Did you mean"),
-        (
-            "--presets gpt2-tiny gpt2-mini --widths 8 16",
-            r"widths: expected one preset to have them\. Received: gpt2-tiny, gpt2-mini\.",
-        ),
-        (
-            "--presets gpt2-tiny bert-mini",
-            r"presets: expected the same objective, .* gpt2-tiny \(CausalLM\) and bert-mini \(Mask",
-        ),
-        (
-            "--presets gpt2-tiny nanogpt-tiny",
-            r"presets: expected the same kind of tokens, .*\(bpe\) and .*\(characters\)\.",
-        ),
-        (
-            "--presets bert-base-cased bert-base-uncased",
-            r"presets: expected the same kind .*\(cased wordpiece\) and .*\(wordpiece\)\.",
-        ),
-        ("--token-shares 0 1", r"token_shares: expected different shares over 0, up to 1\. .*0\.0"),
-        ("--token-shares 0.5 1.5", r"token_shares: expected .*Received: 0\.5, 1\.5\."),
-        ("--token-shares 1 1", r"token_shares: expected different shares"),
-        ("--token-shares none", r"token_shares: expected .*Received: none\."),
-        ("--token-shares nan 1", r"token_shares: expected .*Received: nan, 1\.0\."),
-        ("--seeds 0", r"seeds: expected at least 1\. Received: 0\."),
-        ("--train.seed 4294967295 --seeds 2", r"train\.seed: expected 0 to 2\*\*32 - 1\."),
-        ("--data.files none.txt", r"data\.files: expected at least one file\. .*none\.txt"),
-    ],
-)
-def test_a_ladder_that_cannot_be_is_refused(words, message, tmp_path, capsys):
-    assert main(["scaling", *words.split(), "--out", str(tmp_path / "out")]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error: ") and err.count("\n") == 1
-    assert re.search(message, err), err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_run_directory_is_no_place_for_a_ladder(tmp_path, capsys):
-    (tmp_path / "recipe.json").write_text("{}")
-    assert main(["scaling", "--out", str(tmp_path)]) == 2
-    assert "expected a folder for several runs" in capsys.readouterr().err
-
-
-def test_a_model_too_large_is_refused_before_any_is_trained(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Engine, "step", _no_step)
-    (tmp_path / "a.txt").write_text("\n\n".join(f"the cat sat {i}" for i in range(99)))
-    words = [*LADDER, "--data.files", str(tmp_path / "a.txt"), "--out", str(tmp_path / "out")]
-    words[words.index("--widths") + 2] = "262144"
-    assert main(["scaling", *words]) == 2
-    assert "model: expected one that trains in the" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["corpus"]
-
-
 def test_the_time_left_counts_the_steps_and_what_each_run_takes_besides():
     done = [{"seconds": 90.0, "besides": 20.0}, {"seconds": 30.0, "besides": None}]
     said = scaling.time_left([3.0, 1.0, 2.0, 2.0], done)  # 30 seconds a unit of cost
     assert "50% of the compute done, about 2:40 left" in said
     assert scaling.time_left([1.0], []) == ""
-
-
-def test_a_ladder_is_data():
-    size = ladder.sizes(("nanogpt-tiny",), WIDTHS)["nanogpt-tiny-width8"]
-    assert size.model == replace(PRESETS["nanogpt-tiny"], dim=8, heads=1, hidden_dim=32)
