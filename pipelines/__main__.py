@@ -16,8 +16,11 @@ from tfattn.spec import unknown
 
 PROGRAM = "python -m pipelines"
 USAGE, STOPPED = 2, 130
-# The disk or its owner says no: nobody needs a traceback for that.
-DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# The disk or its owner says no, or a name cannot be one: nobody needs a traceback for that.
+DENIED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR),
+)
 
 
 def main(words: list[str]) -> int:

@@ -57,6 +57,10 @@ class Classification(Objective):
 
     def __post_init__(self):
         super().__post_init__()
+        if not all(map(str.strip, self.classes)):
+            raise InputError(
+                f"classify.classes: expected none that is empty. Received: {self.classes}."
+            )
         if len(set(self.classes)) < len(self.classes) or len(self.classes) == 1:
             raise InputError(
                 f"classify.classes: expected two or more different ones. Received: {self.classes}."

@@ -220,7 +220,7 @@ def release(
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all, and durably."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _beside(path)
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -231,12 +231,28 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_picture(path: Path, figure: Any) -> None:
     """Write a figure of matplotlib as a PNG, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _beside(path)
     try:
         figure.savefig(temporary, format="png")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def try_picture(path: Path) -> None:
+    """Complain of a picture that `write_picture` could not write.
+
+    Raises:
+        InputError: a folder or a name in which nothing can be written.
+    """
+    temporary = _beside(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise InputError(
+            f"out: expected a picture that can be written. Received: {path}: {error.strerror}."
+        ) from None
 
 
 def sync_folder(folder: Path) -> None:
@@ -246,6 +262,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _beside(path):
+    """Return where a file is written before it is renamed to `path`."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _remove(path: Path) -> None:

@@ -3,17 +3,21 @@
 Nothing here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from rich.markup import escape
 
 from pipelines.commands.finished import RunFolder
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.data.records import data_flag
+from pipelines.data.records import TFDS, data_flag, expand
 from pipelines.experiments.prompts import Prompt, Trials
-from pipelines.runs import find_run, user_path
+from pipelines.progress import say
+from pipelines.recipes import EMBEDDED
+from pipelines.runs import find_run, try_picture, user_path
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 
@@ -51,24 +55,41 @@ class FewShot:
         if self.batch < 1:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
         run = find_run(self.run_, finished=True)
-        out = run.folder / "fewshot.png" if self.out is None else _picture(self.out)
+        out = _picture(str(run.folder / "fewshot.png") if self.out is None else self.out)
         if not self.data.files:
             raise InputError("data.files: expected at least one file or glob. Received none.")
         test = self._table("files", self.data.files)
         train = self._table("train", self.data.train) if self.data.train else None
+        title = self._title(run.folder.resolve().name)
         import_tensorflow()
-        from pipelines.experiments.fewshot import draw_accuracy, few_shot, print_accuracy
+        from pipelines.experiments.fewshot import few_shot
+        from pipelines.experiments.fewshot_report import draw_accuracy, print_accuracy
         from pipelines.inference.finished import open_finished
 
         done = open_finished(self.run_)
         found = few_shot(done, test, train, self.trials, self.prompt, self.batch)
-        draw_accuracy(found, out)
         print_accuracy(self.run_, found)
+        try:
+            draw_accuracy(title, found, out)
+        except OSError as error:  # the numbers took long: they are given all the same
+            say(escape(f"{out}: the picture is not written. {error.strerror or error}."))
+            return {"run": self.run_, **found, "plot": None}
         return {"run": self.run_, **found, "plot": str(out)}
+
+    def _title(self, run):
+        names = [path.name for path in expand(self.data.files)]
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        return f"{run[:40]} on {names[0][:40]}{more}"
 
     def _table(self, flag, files):
         from pipelines.data.tables import read_table
 
+        for name in files:
+            if name == EMBEDDED or name.startswith(TFDS):
+                raise InputError(
+                    f"data.{flag}: expected tables, .tsv, .csv or .jsonl (.gz), for fewshot reads "
+                    f"no other texts. Received: {name}."
+                )
         with data_flag(flag):
             return read_table(
                 files,
@@ -80,6 +101,8 @@ class FewShot:
 
 def _picture(out: str) -> Path:
     path = user_path(out)
-    if path.suffix.lower() != ".png" or path.is_dir() or not path.parent.is_dir():
+    there = os.path.isdir(path.parent) and not os.path.isdir(path)  # of Path it may raise
+    if path.suffix.lower() != ".png" or not there:
         raise InputError(f"out: expected a .png in a folder that is there. Received: {out}.")
+    try_picture(path)  # before all measuring
     return path

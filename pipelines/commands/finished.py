@@ -44,13 +44,16 @@ class Evaluate:
         """Evaluate, and return what to print."""
         if self.batch < 1:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
+        if self.stride is not None and self.stride < 1:
+            raise InputError(f"stride: expected at least 1. Received: {self.stride}.")
         find_run(self.run_, finished=True)
         check_files("files", self.data.files)
         import_tensorflow()
         from pipelines.inference.evaluate import evaluate, print_table
 
         numbers = evaluate(self.run_, self.data.files, self.batch, self.stride)
-        print_table(self.run_, {name: value for name, value in numbers.items() if name != "run"})
+        shown = {name: of for name, of in numbers.items() if name not in ("run", "files")}
+        print_table(self.run_, shown)
         return numbers
 
 

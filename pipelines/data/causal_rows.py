@@ -74,6 +74,11 @@ class CausalRows:
         """Return how many tokens are predicted in one pass over the rows."""
         return int((self._sizes - self._known).sum())
 
+    @property
+    def overlap(self) -> bool:
+        """Return whether any row begins with tokens that another one has too."""
+        return bool(self._known.any())
+
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Return `tokens`, `targets`, `segments` and `positions` of these rows, (b, t) int32.
 

@@ -38,8 +38,12 @@ def data_flag(files: str) -> Iterator[None]:
         raise InputError(f"data.{files}: {rest}") from None
 
 
-def expand(files: Sequence[str]) -> list[Path]:
+def expand(files: Sequence[str], kind: str = "txt") -> list[Path]:
     """Return the files that the globs match, sorted, each once; `**` goes into folders.
+
+    Args:
+        files: globs.
+        kind: suffix that is advised where one is a folder.
 
     Raises:
         InputError: a pattern that matches no file.
@@ -50,10 +54,9 @@ def expand(files: Sequence[str]) -> list[Path]:
         matches = [path] if path.exists() else map(Path, glob.glob(str(path), recursive=True))
         regular = [match for match in matches if not match.is_dir()]
         if not regular:
-            kind = "a folder; name its files, as in {}/**/*.txt" if path.is_dir() else "none for {}"
-            raise InputError(
-                f"files: expected at least one file. Received: {kind.format(pattern)}."
-            )
+            folder = f"a folder; name its files, as in {pattern}/**/*.{kind}"
+            received = folder if path.is_dir() else f"none for {pattern}"
+            raise InputError(f"files: expected at least one file. Received: {received}.")
         for match in sorted(regular):
             found.setdefault(Path(os.path.realpath(match)), match)
     return sorted(found.values())

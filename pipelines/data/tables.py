@@ -45,7 +45,7 @@ def read_table(
     names = [name for name in (text, text_pair, label) if name is not None]
     if len(set(names)) < len(names):
         raise InputError(f"columns: expected different ones. Received: {', '.join(names)}.")
-    paths = expand(files)
+    paths = expand(files, "tsv")
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[str] = []

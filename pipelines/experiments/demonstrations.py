@@ -65,7 +65,7 @@ def contexts(
         room: tokens of a context at most, with the start token.
 
     Raises:
-        InputError: what the vocabulary does not have.
+        InputError: what the vocabulary does not have, wherever it stands.
     """
     start = [] if tokenizer.start_id is None else [tokenizer.start_id]
     left = np.array([len(shown) for shown in examples])
@@ -77,7 +77,7 @@ def contexts(
             prompt.context(examples[row][len(examples[row]) - left[row] :], texts[row])
             for row in rows
         ]
-        for row, found in zip(rows, encoded(tokenizer, written, "data.files"), strict=True):
+        for row, found in zip(rows, encoded(tokenizer, written, "text"), strict=True):
             over = len(start) + len(found) - room
             if over > 0 and left[row]:
                 many[row] = left[row]

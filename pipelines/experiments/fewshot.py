@@ -7,21 +7,17 @@ demonstrations that are drawn for it, and the likeliest label wins. The draw is 
 import math
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from rich.markup import escape
-from rich.table import Table as Columns
 
 from pipelines.data.tables import Table, classes_of, label_ids
 from pipelines.experiments.demonstrations import contexts, draw, encoded
 from pipelines.experiments.prompts import Prompt, Trials
 from pipelines.generation.scoring import Scorer
 from pipelines.inference.finished import Finished
-from pipelines.progress import bar, console, say
-from pipelines.runs import write_picture
+from pipelines.progress import bar
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
@@ -70,11 +66,11 @@ def few_shot(
         batch: passes at a time.
 
     Returns:
-        `rows` tried, `classes`, the accuracies of `chance` and of the `majority` class, and
-        `results`, of each number of shots: the mean accuracy, its sample deviation over the seeds
-        (None for one seed, and without demonstrations, which no seed changes), the standard error
-        of a mean over so many rows, how often each class was chosen, and how many prompts were
-        shortened.
+        `rows` tried, `classes` and the `words` read for them, the accuracies of `chance` and of the
+        `majority` class, and `results`, of each number of shots: the mean accuracy, its sample
+        deviation over the seeds (None for one seed, and without demonstrations, which no seed
+        changes), the standard error of a mean over so many rows, how often each class was chosen,
+        and how many prompts were shortened.
 
     Raises:
         InputError: a model of another kind, one class only, another number of words, labels that
@@ -90,14 +86,22 @@ def few_shot(
     labels, known = label_ids(test, classes), label_ids(pool, classes)
     rows = np.random.default_rng(trials.seed).permutation(len(test))[: trials.limit].tolist()
     _check_shots(max(trials.shots), [test.texts[row] for row in rows], pool)
-    scorer = Scorer(done.model, _candidates(done.tokenizer, prompt, words), batch)
+    named = "words" if trials.words else f"{test.source}, labels"
+    candidates = _candidates(done.tokenizer, prompt, words, named)
+    scorer = Scorer(done.model, candidates, min(batch, len(rows)), done.prefix)
     normalize = normalizer(scorer, done.tokenizer, prompt, trials.normalize)
     texts, shots, results = [test.texts[row] for row in rows], sorted(set(trials.shots)), []
 
     def trial(count, seed, advance):
         drawn = [draw(seed, row, count, pool.texts, test.texts[row]) for row in rows]
         shown = [[(pool.texts[i], words[known[i]]) for i in found] for found in drawn]
-        read = contexts(done.tokenizer, prompt, shown, texts, scorer.room)
+        try:
+            read = contexts(done.tokenizer, prompt, shown, texts, scorer.room)
+        except InputError:  # what follows finds whose fault it is
+            encoded(done.tokenizer, texts, "data.files")
+            flag = "data.files" if train is None else "data.train"
+            encoded(done.tokenizer, [pool.texts[i] for i in chain(*drawn)], flag)
+            raise
         best = normalize(scorer(read.ids, advance)).argmax(axis=1)
         return best, best == labels[rows], read
 
@@ -120,76 +124,24 @@ def few_shot(
     return {
         "rows": len(rows),
         "classes": list(classes),
+        "words": list(words),
         "majority": max(Counter(labels[rows].tolist()).values()) / len(rows),
         "chance": 1 / len(classes),
         "results": results,
     }
 
 
-def draw_accuracy(found: dict[str, Any], path: Path) -> None:
-    """Draw accuracy over the number of demonstrations, with the spread over seeds, into a PNG.
-
-    Args:
-        found: what `few_shot` returned.
-        path: of the file, which is written whole or not at all.
-    """
-    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
-    panel = figure.subplots()
-    shots = [result["shots"] for result in found["results"]]
-    accuracy = [result["accuracy"] for result in found["results"]]
-    spread = [math.nan if result["std"] is None else result["std"] for result in found["results"]]
-    places = [math.log2(1 + count) for count in shots]  # 0 has one, as in the paper's figure
-    panel.errorbar(places, accuracy, yerr=spread, marker="o", capsize=4, label="model")
-    panel.axhline(found["majority"], color="gray", linestyle="--", label="majority class")
-    panel.axhline(found["chance"], color="gray", linestyle=":", label="chance")
-    panel.set_xticks(places, list(map(str, shots)))
-    panel.margins(x=0.1)
-    panel.set_ylim(-0.02, 1.04)  # room for a point at 0 or 1
-    panel.set_yticks(np.linspace(0, 1, 6))
-    panel.set_xlabel("demonstrations in the context")
-    panel.set_ylabel(f"accuracy on {found['rows']:,} texts")
-    panel.grid(alpha=0.3)
-    panel.legend(loc="best")
-    write_picture(path, figure)
-
-
-def print_accuracy(title: str, found: dict[str, Any]) -> None:
-    """Print what `few_shot` returned for people, on the error stream."""
-    table = Columns(title=escape(title), title_justify="left")
-    for name in ("shots", "accuracy", "± over seeds", "± of the rows", "seeds", "chosen most"):
-        table.add_column(name, justify="right")
-    for result in found["results"]:
-        spread = "" if result["std"] is None else f"{result['std']:.4f}"
-        error = f"{result['standard_error']:.4f}"
-        label, share = max(result["chosen"].items(), key=lambda pair: pair[1])
-        most = f"{escape(label[:20])} {share:.0%}"
-        accuracy, seeds = f"{result['accuracy']:.4f}", str(result["seeds"])
-        table.add_row(str(result["shots"]), accuracy, spread, error, seeds, most)
-    table.add_section()
-    for name in ("majority", "chance"):
-        table.add_row(name, f"{found[name]:.4f}")
-    console.print(table)
-    for result in found["results"]:
-        if result["prompts_shortened"]:
-            say(
-                f"{result['shots']} shots: {result['prompts_shortened']:,} of "
-                f"{result['prompts']:,} prompts were too long for the model: of all, "
-                f"{result['shots_left']:.2f} demonstrations are left on average, and "
-                f"{result['texts_cut']:,} texts lost their beginning"
-            )
-
-
 def _summary(count, best, hits, read, classes):
     """Return the numbers of one number of shots from what each seed gave."""
-    accuracies = np.mean(hits, axis=1)  # (seeds,)
-    mean, shares = float(accuracies.mean()), np.bincount(np.ravel(best), minlength=len(classes))
+    right, rows = np.sum(hits, axis=1), len(hits[0])  # whole numbers: equal ones do not deviate
+    mean, shares = float(np.mean(hits)), np.bincount(np.ravel(best), minlength=len(classes))
     left = np.concatenate([one.shots for one in read])
     cut = np.concatenate([one.cut for one in read])
     return {
         "shots": count,
         "accuracy": mean,
-        "std": float(accuracies.std(ddof=1)) if len(hits) > 1 else None,
-        "standard_error": math.sqrt(mean * (1 - mean) / len(hits[0])),
+        "std": float(right.std(ddof=1)) / rows if len(hits) > 1 else None,
+        "standard_error": math.sqrt(mean * (1 - mean) / rows),
         "seeds": len(hits),
         "chosen": dict(zip(classes, (shares / len(left)).tolist(), strict=True)),
         "prompts": len(left),
@@ -209,9 +161,9 @@ def _check_shots(count, texts, pool):
         )
 
 
-def _candidates(tokenizer, prompt, words):
+def _candidates(tokenizer, prompt, words, named):
     encoded(tokenizer, [prompt.context([("", "")], "")], "template, separator")
-    found = encoded(tokenizer, [prompt.lead + word for word in words], "label")
+    found = encoded(tokenizer, [prompt.lead + word for word in words], named)
     seen: dict[tuple[int, ...], str] = {}
     for word, ids in zip(words, map(tuple, found), strict=True):
         other = seen.setdefault(ids, word)

@@ -5,6 +5,7 @@ context, and the last one lacks its answer. Neither Keras nor TensorFlow is impo
 command line reads the class for its flags.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,7 @@ from pipelines.recipes import unescaped
 from tfattn.errors import InputError
 from tfattn.spec import Spec
 
-TEXT, LABEL = "{text}", "{label}"
+FIELDS = TEXT, LABEL = "{text}", "{label}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Prompt(Spec):
             raise InputError(
                 f"template: expected {TEXT} once, and {LABEL} once and last. "
                 f"Received: {template!r}."
+            )
+        others = [field for field in re.findall(r"\{\w[^{}\s]*\}", template) if field not in FIELDS]
+        if others:
+            raise InputError(
+                f"template: expected no field but {TEXT} and {LABEL}. "
+                f"Received: {', '.join(others)}."
             )
         if not self.separator:
             raise InputError("separator: expected a text between two examples. Received none.")
@@ -88,7 +95,9 @@ class Trials(Spec):
     seeds: int = 3  # draws of the demonstrations: accuracy has a mean and a spread over them
     seed: int = 0  # the first of them; the same one gives the same prompts
     limit: int | None = None  # rows to try at most, chosen by the seed; none: all
-    words: tuple[str, ...] = ()  # what is read for each class, in their order; none: the labels
+    # What is read for each class, in the order of the classes, which are sorted as in the JSON;
+    # none: the labels.
+    words: tuple[str, ...] = ()
     # By the log-probability per token, its sum, or against that without a text.
     normalize: Literal["token", "sum", "unconditional"] = "token"
 
@@ -101,5 +110,7 @@ class Trials(Spec):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name}: expected at least {least}. Received: {value}.")
-        if len(set(self.words)) < len(self.words) or not all(map(str.strip, self.words)):
+        if not all(map(str.strip, self.words)):
+            raise InputError(f"words: expected none that is empty. Received: {self.words}.")
+        if len(set(self.words)) < len(self.words):
             raise InputError(f"words: expected different ones. Received: {self.words}.")

@@ -4,7 +4,8 @@
 
 where the logits of j are those after the context and candidate[:j]. One forward pass of the context
 and a candidate without its last token gives all terms; it serves every candidate that begins so,
-and candidates of one token take one pass together.
+and candidates of one token take one pass together. A prefix language model reads the context in
+both directions, as `prefill` (tfattn/models/generate.py) does.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,14 +29,21 @@ class Scorer:
         model: a causal language model.
         candidates: ids of each, one token at least.
         batch: passes at a time.
+        prefix: whether the tokens of a context see each other (arXiv:1910.10683, section 3.2.1).
 
     Raises:
         InputError: a model of another kind, or candidates that leave no room for a context.
     """
 
-    def __init__(self, model: Transformer, candidates: Sequence[Sequence[int]], batch: int = 32):
+    def __init__(
+        self,
+        model: Transformer,
+        candidates: Sequence[Sequence[int]],
+        batch: int = 32,
+        prefix: bool = False,
+    ):
         check(model)
-        self.model, self.batch = model, batch
+        self.model, self.batch, self.prefix = model, batch, prefix
         self.lengths = np.array([len(candidate) for candidate in candidates])
         longest = int(self.lengths.max())
         self.context = model.config.max_length
@@ -100,6 +108,9 @@ class Scorer:
         steps, candidates = self._ids.shape
         columns = tf.minimum(last[:, None] + tf.range(steps), tf.shape(tokens)[1] - 1)  # (b, p)
         features = {"tokens": tokens, "segments": segments, "predict_positions": columns}
+        if self.prefix:  # all tokens of a context have the same order
+            places = tf.range(tf.shape(tokens)[1])
+            features["order"] = tf.where(places <= last[:, None], 0, places)
         logits = self.model(features, training=False)  # (b, p, v)
         ids = tf.broadcast_to(self._ids, (self.batch, steps, candidates))
         shares = tf.gather(tf.nn.log_softmax(logits), ids, batch_dims=2)  # (b, p, c)

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from pipelines import recipes
 from pipelines.data.batches import Batches
+from pipelines.data.causal_rows import CausalRows
 from pipelines.inference.finished import open_finished
-from pipelines.progress import console
+from pipelines.progress import console, say
 from pipelines.recipes import TrainConfig
 from pipelines.training.engine import Engine
 from pipelines.training.labels import labelled_rows, read_labelled
@@ -21,6 +22,8 @@ def evaluate(
     folder: str, files: tuple[str, ...], batch: int = 64, stride: int | None = None
 ) -> dict[str, Any]:
     """Return the metrics of a run's model on files of the kind that it was trained on.
+
+    With them the `files`, none where they are a share of the run's own, and the `stride` if given.
 
     Args:
         folder: of a finished run.
@@ -42,17 +45,25 @@ def evaluate(
         length = data.length or done.model.config.max_length
         rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
         objective = work(recipe.objective, done.model.heads, recipe.train.seed)
-        batches = Batches(rows, objective.batch, batch, 0)
+        batches = Batches(rows, objective.batch, min(batch, len(rows)), 0)
         count = {"rows": len(rows), "rows_cut": rows.cut}
     else:
         objective, rows, draws = text_rows(
             done.run, recipe, files, done.tokenizer, done.model.heads, stride
         )
-        batches = Batches(rows, objective.batch, batch, 0, draws)
+        batches = Batches(rows, objective.batch, min(batch, len(rows)), 0, draws)
         count = {"rows": len(rows)}
+        if stride is not None:
+            count["stride"] = stride
+            if isinstance(rows, CausalRows) and not rows.overlap:
+                say(
+                    f"stride: expected fewer tokens than the {data.length} of a row, and documents "
+                    f"of more. No row overlaps another, so that {stride} changes nothing."
+                )
     engine = Engine(done.model, objective, None, replace(TrainConfig(), compile="graph"))
     numbers = engine.evaluate(batches.in_order())
-    return {"run": str(done.run.folder), **count, **numbers}
+    measured = list(files or data.validation)
+    return {"run": str(done.run.folder), "files": measured, **count, **numbers}
 
 
 def print_table(title: str, numbers: dict[str, Any]) -> None:

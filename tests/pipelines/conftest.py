@@ -1,12 +1,14 @@
 """A tiny corpus, its vocabulary and its token store, made once."""
 
 import os
+import random
+import shlex
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-from finished import Finished
+from finished import QUICK, Finished, command
 from nursery import Nursery
 from tiny import CONFIG, words
 
@@ -59,3 +61,25 @@ def nursery():
 def finished(tmp_path_factory):
     """Return runs that were made by the commands, each when it is first asked for."""
     return Finished(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def copying(tmp_path_factory):
+    """Return a run, and its table, in which a label is the last word of its text."""
+    folder, chance = tmp_path_factory.mktemp("copying"), random.Random(0)
+
+    def example():
+        label = chance.choice(("red", "blue"))
+        return f"{chance.choice(('mo', 'ka', 'lu', 'ti'))} {label}", label
+
+    documents = ["\n".join(f"{t} => {n}" for t, n in (example(), example())) for _ in range(1500)]
+    (folder / "corpus.txt").write_text("\n\n".join(documents))
+    rows = "".join(f"{label}\t{text}\n" for text, label in (example() for _ in range(60)))
+    (folder / "task.tsv").write_text("label\ttext\n" + rows)
+    flags = shlex.split(
+        "--model.dim 32 --model.heads 2 --model.hidden-dim 64 --model.depth 2 "
+        "--data.length 32 --data.vocab-size 300 --train.steps 200 --train.rate 1e-2"
+    )
+    words = ("--data.files", folder / "corpus.txt", *flags, *QUICK)
+    command("pretrain", "llama-tiny", *words, "--out", folder / "run")
+    return folder / "run", folder / "task.tsv"

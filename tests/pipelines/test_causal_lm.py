@@ -258,7 +258,7 @@ def test_a_prefix_language_model_reads_its_prompt_both_ways(finished, tmp_path, 
     assert again["loss"] > 0
     for words, message in (
         ((tmp_path / "a", "--stride", "17"), "stride: expected 1 to 16, the tokens of a row"),
-        ((tmp_path / "a", "--stride", "0"), "stride: expected 1 to 16"),
+        ((tmp_path / "a", "--stride", "0"), "stride: expected at least 1"),
         ((finished.pretrained, "--stride", "4"), "for a causal model. Received: 4 for MaskedLM"),
         ((finished.classifier, "--stride", "4"), "stride: expected none, for"),
     ):

@@ -1,5 +1,6 @@
 """The command line: quick help, documented flags, presets, and recipes that repeat a run."""
 
+import errno
 import json
 import os
 import re
@@ -277,12 +278,13 @@ def test_another_backend_is_refused(monkeypatch, capsys):
 
 def test_what_the_disk_refuses_is_told_without_a_traceback(monkeypatch, capsys, finished):
     def full(self, base=None):
-        raise OSError(28, "No space left on device", "/full/model.safetensors")
+        raise OSError(code, os.strerror(code), "/full/model.safetensors")
 
     monkeypatch.setattr(commands.Evaluate, "run", full)
-    assert main(["evaluate", "nothing"]) == 2
-    said = capsys.readouterr().err
-    assert said == "error: /full/model.safetensors: No space left on device.\n"
+    for code in (errno.ENOSPC, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
+        assert main(["evaluate", "nothing"]) == 2
+        said = capsys.readouterr().err
+        assert said == f"error: /full/model.safetensors: {os.strerror(code)}.\n"
 
 
 def test_what_does_not_fit_into_memory_is_told_without_a_traceback(monkeypatch, capsys):

@@ -9,7 +9,11 @@ import tensorflow as tf
 from finished import command
 from sklearn.metrics import f1_score
 
+import pipelines.inference.evaluate as module
 from pipelines.__main__ import main
+from pipelines.commands.finished import Evaluate
+from pipelines.data.batches import Batches
+from tfattn.errors import InputError
 
 CLOSE = {"rel": 1e-5, "abs": 1e-6}
 
@@ -28,7 +32,8 @@ def test_the_size_of_a_batch_changes_nothing(kind, finished):
     run = getattr(finished, kind)
     found = [command("evaluate", run, "--batch", size) for size in (1, 7, 1000)]
     numbers = [
-        {name: value for name, value in numbers.items() if name != "run"} for numbers in found
+        {name: value for name, value in numbers.items() if name not in ("run", "files")}
+        for numbers in found
     ]
     assert numbers[0] == pytest.approx(numbers[1], **CLOSE)
     assert numbers[2] == pytest.approx(numbers[1], **CLOSE)
@@ -42,8 +47,43 @@ def test_the_last_line_is_one_object_of_strict_json(finished, capsys):
         raise AssertionError(constant)
 
     found = json.loads(out.splitlines()[-1], parse_constant=refuse)
-    assert set(found) == {"run", "rows", "rows_cut", "loss", "pearson", "spearman", "rmse"}
-    assert all(name in err for name in found if name != "run")  # the table for people
+    metrics = {"loss", "pearson", "spearman", "rmse"}
+    assert set(found) == {"run", "files", "rows", "rows_cut", *metrics}
+    assert found["files"] == [str(finished.folder / "validation-number.tsv")]
+    assert all(name in err for name in {"rows", "rows_cut", *metrics})  # the table for people
+
+
+def test_a_batch_has_no_more_rows_than_there_are(finished, monkeypatch):
+    sizes = []
+
+    def batches(rows, transform, size, *rest):
+        sizes.append((size, len(rows)))
+        return Batches(rows, transform, size, *rest)
+
+    monkeypatch.setattr(module, "Batches", batches)
+    for run in (finished.pretrained, finished.classifier):
+        command("evaluate", run, "--batch", 100_000)
+        command("evaluate", run, "--batch", 2)
+    assert [size for size, _ in sizes] == [sizes[0][1], 2, 20, 2]
+
+
+def test_a_stride_below_one_is_refused_before_anything_else():
+    with pytest.raises(InputError, match="stride: expected at least 1. Received: 0"):
+        Evaluate("nowhere", stride=0).run()
+
+
+def test_a_stride_is_in_the_result_and_one_without_use_is_told(copying, tmp_path, capsys):
+    (tmp_path / "long.txt").write_text("mo red ka blue " * 40)
+    (tmp_path / "short.txt").write_text("mo red")
+    for name, stride, changes in (("long", 8, True), ("short", 8, False), ("long", 32, False)):
+        file = str(tmp_path / f"{name}.txt")
+        words = ["evaluate", str(copying[0]), "--data.files", file, "--stride", str(stride)]
+        assert main(words) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        assert (found["stride"], found["files"]) == (stride, [file])
+        assert (f"so that {stride} changes nothing" in err) is not changes
+    assert "stride" not in command("evaluate", copying[0])
 
 
 def test_other_files_are_measured_alike(finished, tmp_path):
@@ -98,8 +138,6 @@ def test_one_row_is_enough(finished, tmp_path):
 
 
 def test_a_model_that_gives_no_numbers_is_told_in_null(finished, tmp_path, monkeypatch, capsys):
-    import pipelines.inference.evaluate as module
-
     real = module.open_finished
 
     def broken(folder):

@@ -6,6 +6,7 @@ import pytest
 from pipelines import recipes
 from pipelines.data.tables import read_table
 from pipelines.training.labels import resolve_labels
+from tfattn.errors import InputError
 
 
 def test_labels_give_the_classes_or_the_scale_unless_they_are_given(tmp_path):
@@ -16,6 +17,8 @@ def test_labels_give_the_classes_or_the_scale_unless_they_are_given(tmp_path):
     )
     given = recipes.Classification(classes=("5", "3", "1"), pool="pooler")
     assert resolve_labels(given, table, "mean") == given
+    with pytest.raises(InputError, match=r"classify.classes: expected none that is empty.*''"):
+        recipes.Classification(classes=("good", ""))
     spec = resolve_labels(recipes.Regression(), table, "last")
     assert spec.pool == "last"
     assert (spec.offset, spec.scale) == (3.0, pytest.approx(np.std([1, 3, 5])))
