@@ -117,7 +117,9 @@ class Generate:
 
     run_: RunFolder  # directory of a finished run
     prompt: tuple[str, ...]  # one or several texts to continue
-    tokens: int = 200  # to add at most; a text may end before
+    # To add at most; a text may end before. Of a long prompt the end is read that leaves room for
+    # them, or for half of the context where they are more.
+    tokens: int = 200
     seed: int = 0  # the same one gives the same text
     sampling: SamplingFlags = Sampling()
 

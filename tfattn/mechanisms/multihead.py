@@ -118,11 +118,11 @@ class MultiHeadAttention(keras.layers.Layer):
         own = memory is None
         source = x if own else memory
         q, k, v = self.query(x), self.key(source), self.value(source)  # (b, t or s, h or g, e)
-        bias, kept, turns = None, None, self.position is not None and own
-        if turns:
+        bias, kept, position = None, None, self.position if own else None
+        if position is not None:
             if positions is None:
                 positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
-            q, k = self.position.rotate(q, positions), self.position.rotate(k, positions)
+            q, k = position.rotate(q, positions), position.rotate(k, positions)
         order = positions if order is None else order
         key_positions, key_order, key_segments = positions, order, segments
         if not own:
@@ -131,8 +131,8 @@ class MultiHeadAttention(keras.layers.Layer):
             column, key_positions, key_order, key_segments, keys, values = cache
             (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
             kept = (keys, values)
-        if turns:
-            bias = self.position.bias(positions, key_positions)
+        if position is not None:
+            bias = position.bias(positions, key_positions)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
         pooled = self.attention(
