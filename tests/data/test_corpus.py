@@ -242,7 +242,8 @@ def test_tensorflow_datasets_that_are_not_installed_are_asked_for(monkeypatch):
 def test_reading_files_imports_no_tensorflow(tmp_path):
     path = write(tmp_path / "a.txt", "a")
     code = (
-        "import sys; from pipelines.data import corpus, packing, store, tables, wordpiece\n"
+        "import sys; from pipelines.data import corpus, packing, store, tables; "
+        "from pipelines.tokenization import bytepair, wordpiece\n"
         f"print(list(corpus.read_documents([{path!r}])), 'tensorflow' in sys.modules)"
     )
     run = subprocess.run(

@@ -232,7 +232,7 @@ def test_the_trained_vocabulary_knows_every_word_of_its_corpus():
 def test_training_gives_the_same_vocabulary_in_every_process():
     # Ties everywhere: without our order of the alphabet, `tokenizers` breaks them at random.
     code = (
-        "from pipelines.data.wordpiece import train_wordpiece\n"
+        "from pipelines.tokenization.wordpiece import train_wordpiece\n"
         "words = [a + b + c for a in 'abcdefgh' for b in 'abcdefgh' for c in 'abcdefgh']\n"
         "print(train_wordpiece([' '.join(words * 2)], 120).fingerprint)"
     )
