@@ -9,8 +9,9 @@ from tfattn.blocks.feedforward import FeedForward
 from tfattn.blocks.heads import ClassifyHead, TokensHead
 from tfattn.blocks.stems import TokenStem
 from tfattn.errors import InputError
+from tfattn.mechanisms.masks import is_causal
 from tfattn.mechanisms.multihead import MultiHeadAttention
-from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal
+from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
 from tfattn.models.transformer import Stack, Transformer
 
@@ -20,9 +21,20 @@ POSITIONS = {  # what the stem adds
     ),
     "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
     "rotary": lambda config, **kw: Position(**kw),
+    "buckets": lambda config, **kw: Position(**kw),
 }
 ROTATIONS = {  # what turns queries and keys
     "rotary": lambda config, **kw: Rotary(config.rotary_base, **kw),
+}
+BIASES = {  # what the stack adds to the scores of all its blocks
+    "buckets": lambda config, **kw: Buckets(
+        config.heads,
+        config.buckets,
+        config.bucket_distance,
+        not all(map(is_causal, config.masks)),
+        _kernel(config),
+        **kw,
+    ),
 }
 
 SUBLAYERS = {
@@ -32,11 +44,12 @@ SUBLAYERS = {
         mask,
         config.attention_dropout,
         _kernel(config),
-        _rotation(config, kw["dtype"]),
+        _of_table(ROTATIONS, config, kw["dtype"], "rotary"),
         config.kv_heads,
         (config.has_qkv_bias(), config.bias),
         config.score_scale,
         _residual_kernel(config),
+        config.head_dim,
         **kw,
     ),
     "feedforward": lambda config, mask, **kw: FeedForward(
@@ -113,6 +126,7 @@ def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transfo
             config.norm == "pre",
             config.norm_epsilon,
             config.norm_kind,
+            _of_table(BIASES, config, policy, "positions"),
             dtype=policy,
             name="encoder",
         ),
@@ -167,6 +181,6 @@ def _residual_kernel(config):
     return _kernel(config, (2 * config.depth) ** -0.5) if config.scaled_residual else None
 
 
-def _rotation(config, policy):
-    kind = ROTATIONS.get(config.position)
-    return None if kind is None else kind(config, dtype=policy, name="rotary")
+def _of_table(table, config, policy, name):
+    kind = table.get(config.position)
+    return None if kind is None else kind(config, dtype=policy, name=name)
