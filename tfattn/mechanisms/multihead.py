@@ -10,7 +10,7 @@ from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
-from tfattn.mechanisms.scores import ScaledDotProduct
+from tfattn.mechanisms.scores import ScaledDotProduct, fold
 
 Tensor = Any
 
@@ -98,6 +98,7 @@ class MultiHeadAttention(keras.layers.Layer):
         order: Tensor | None = None,
         segments: Tensor | None = None,
         memory_segments: Tensor | None = None,
+        remembered: tuple[Tensor, Tensor] | None = None,
         bias: Tensor | None = None,
         cache: tuple[Tensor, ...] | None = None,
         training: bool | None = None,
@@ -113,6 +114,7 @@ class MultiHeadAttention(keras.layers.Layer):
                 have the order 0 see each other through a causal mask (arXiv:1910.10683, 3.2.1).
             segments: (b, t), 0 = padding.
             memory_segments: (b, s), 0 = padding.
+            remembered: in place of a memory, what `remember` returned for it.
             bias: added to the scores, broadcasts to (b, h, t, s).
             cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
                 `x` begins, positions, order and segments (b, s) with those of `x` in place, and
@@ -121,9 +123,12 @@ class MultiHeadAttention(keras.layers.Layer):
             training: whether weights are dropped.
             return_weights: also return the attention weights (b, h, t, s).
         """
-        own = memory is None
-        source = x if own else memory
-        q, k, v = self.query(x), self.key(source), self.value(source)  # (b, t or s, h or g, e)
+        own, q = memory is None and remembered is None, self.query(x)  # (b, t, h, e)
+        if remembered is not None:
+            k, v = (_unfold(held, self.kv_heads) for held in remembered)
+        else:
+            source = x if own else memory
+            k, v = self.key(source), self.value(source)  # (b, s, g, e)
         kept, position = None, self.position if own else None
         if position is not None:
             if positions is None:
@@ -160,6 +165,10 @@ class MultiHeadAttention(keras.layers.Layer):
         y = self.output_projection(pooled)
         return y if kept is None else (y, kept)
 
+    def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values (b g, s, e) of a memory (b, s, d) that is asked again and again."""
+        return fold(self.key(memory)), fold(self.value(memory))
+
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {
@@ -186,7 +195,11 @@ class MultiHeadAttention(keras.layers.Layer):
 
 def _put(new: Tensor, held: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Return all keys or values (b, s, g, e), and the cache (b g, s, e), with the new in place."""
-    t, g, e = ops.shape(new)[1], *new.shape[2:]
-    rows = ops.reshape(ops.transpose(new, (0, 2, 1, 3)), (-1, t, e))
-    held = ops.slice_update(held, (0, column, 0), ops.cast(rows, held.dtype))
-    return ops.transpose(ops.reshape(held, (-1, g, ops.shape(held)[1], e)), (0, 2, 1, 3)), held
+    held = ops.slice_update(held, (0, column, 0), ops.cast(fold(new), held.dtype))
+    return _unfold(held, new.shape[2]), held
+
+
+def _unfold(held: Tensor, heads: int) -> Tensor:
+    """Return (b g, s, e) as (b, s, g, e)."""
+    apart = ops.reshape(held, (-1, heads, ops.shape(held)[1], held.shape[2]))
+    return ops.transpose(apart, (0, 2, 1, 3))
