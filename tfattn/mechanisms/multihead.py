@@ -166,7 +166,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return y if kept is None else (y, kept)
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values (b g, s, e) of a memory (b, s, d) that is asked again and again."""
+        """Return keys and values (b g, s, e) of a memory (b, s, d) that is asked repeatedly."""
         return fold(self.key(memory)), fold(self.value(memory))
 
     def get_config(self) -> dict[str, Any]:

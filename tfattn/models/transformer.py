@@ -1,5 +1,6 @@
 """`Stack` and `Transformer`: stem, blocks, heads (D2L sections 11.7 and 11.8)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -66,10 +67,13 @@ class Stack(keras.layers.Layer):
         order: Tensor | None = None,
         segments: Tensor | None = None,
         cache: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+        memory_segments: Tensor | None = None,
+        remembered: Sequence[tuple[Tensor, Tensor]] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
-        """Map (b, t, d) to (b, t, d).
+        """Map (b, t, d) to (b, t, d); a decoder's with a memory (b, s, d), or what is kept of it.
 
         Returned with it: each block's attention weights if asked for, or what a given cache
         (tfattn/models/cache.py) holds now.
@@ -78,7 +82,7 @@ class Stack(keras.layers.Layer):
         if cache is not None:
             shared, kept = enter(cache, positions, positions if order is None else order, segments)
         bias = self._bias(x, cache)
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
             x = block(
                 x,
                 positions=positions,
@@ -86,6 +90,9 @@ class Stack(keras.layers.Layer):
                 segments=segments,
                 bias=bias,
                 cache=(*shared, next(kept), next(kept)) if cache is not None else None,
+                memory=memory,
+                memory_segments=memory_segments,
+                remembered=None if remembered is None else remembered[index],
                 training=training,
                 return_weights=return_weights,
             )
@@ -97,6 +104,10 @@ class Stack(keras.layers.Layer):
         if cache is not None:
             return x, leave(shared, more, ops.shape(x)[1])
         return (x, more) if return_weights else x
+
+    def remember(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return what each block of a decoder keeps of a memory (b, s, d): keys and values."""
+        return [block.sublayers["cross"].remember(memory) for block in self.blocks]
 
     def _bias(self, x, cache):
         """Return the bias (1, h, t, s) of all blocks.
