@@ -30,6 +30,7 @@ _NAMES = {
     "Learned": "tfattn.mechanisms.positions",
     "Sinusoidal": "tfattn.mechanisms.positions",
     "Rotary": "tfattn.mechanisms.positions",
+    "Buckets": "tfattn.mechanisms.positions",
     "LayerNorm": "tfattn.blocks.norm",
     "RMSNorm": "tfattn.blocks.norm",
     "FeedForward": "tfattn.blocks.feedforward",
