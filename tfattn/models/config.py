@@ -28,6 +28,7 @@ class Tokens(Head):
     transform: bool = True  # dense + activation + norm before the matrix, as BERT has
     bias: bool = True  # added to the logits
     tied: bool = True  # the matrix is that of the embeddings
+    scaled: bool = False  # hidden states over sqrt(dim) before the matrix (T5)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class TransformerConfig(Spec):
     kernel_std: float | None = 0.02  # of new kernels, likewise; None = 1 / sqrt(dim)
     scaled_residual: bool = False  # kernels that write to the stream: over sqrt(2 depth)
     masks: tuple[Mask, ...] = (Everything(),)  # tiled over the depth
-    layout: tuple[Literal["self", "feedforward"], ...] = ("self", "feedforward")  # of a block
+    # Of a block; "cross" asks what the encoder read.
+    layout: tuple[Literal["self", "cross", "feedforward"], ...] = ("self", "feedforward")
 
     def __post_init__(self):
         super().__post_init__()
@@ -131,14 +133,11 @@ class TransformerConfig(Spec):
 
     def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
         """Return the exact number of parameters without allocating any."""
-        d, norm = self.dim, self.dim * (2 if self.norm_kind == "layer" else 1)
-        embeddings = (self.vocab_size + self.types) * d + (norm if self.stem_norm else 0)
-        if self.position == "learned":
-            embeddings += self.max_length * d
-        elif self.position == "buckets":
-            embeddings += self.buckets * self.heads
+        d, norm = self.dim, self._norm_count()
         block = sum(sum(self._sublayer(name)) + norm for name in self.layout)
-        total = embeddings + self.depth * block + (norm if self.norm == "pre" else 0)
+        total = self.stem_count() + self.depth * block + (norm if self.norm == "pre" else 0)
+        if self.position == "buckets":
+            total += self.buckets * self.heads
         if needs_pooler(heads):
             total += d * d + d
         for head in heads:
@@ -149,6 +148,15 @@ class TransformerConfig(Spec):
             elif isinstance(head, Classify):
                 total += d * head.classes + head.classes
         return total
+
+    def stem_count(self) -> int:
+        """Return the exact number of parameters of the stem."""
+        rows = self.vocab_size + self.types
+        rows += self.max_length if self.position == "learned" else 0
+        return rows * self.dim + (self._norm_count() if self.stem_norm else 0)
+
+    def _norm_count(self):
+        return self.dim * (2 if self.norm_kind == "layer" else 1)
 
     def non_embedding_count(self) -> int:
         """Return the exact number of parameters of the blocks, and of the norms around them.
@@ -170,7 +178,7 @@ class TransformerConfig(Spec):
     def _sublayer(self, name):
         """Return the numbers of a sublayer's kernels, and those of its biases."""
         d = self.dim
-        if name == "self":
+        if name in ("self", "cross"):
             rows = self.heads * self.head_width()
             columns = rows + 2 * self.head_width() * (self.kv_heads or self.heads)  # of q, k and v
             return d * columns + rows * d, columns * self.has_qkv_bias() + d * self.bias
@@ -192,6 +200,35 @@ class TransformerConfig(Spec):
         )
         forward += predictions * self.dim * (self.vocab_size + self.dim)
         return 3 * 2 * forward
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(Spec):
+    """Two stacks: one reads a source, the other writes a target and asks the first."""
+
+    encoder: TransformerConfig
+    decoder: TransformerConfig  # with "cross" in its layout
+    shared: bool = True  # one stem for source and target
+
+    def __post_init__(self):
+        super().__post_init__()
+        if "cross" in self.encoder.layout or "cross" not in self.decoder.layout:
+            raise InputError(
+                "EncoderDecoderConfig: expected 'cross' in the layout of the decoder alone. "
+                f"Received: {self.encoder.layout} and {self.decoder.layout}."
+            )
+        for field in ("dim", *(("vocab_size", "position", "max_length") if self.shared else ())):
+            ours, theirs = getattr(self.encoder, field), getattr(self.decoder, field)
+            if ours != theirs:
+                raise InputError(
+                    f"EncoderDecoderConfig: expected one {field} of encoder and decoder. "
+                    f"Received: {ours} and {theirs}."
+                )
+
+    def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
+        """Return the exact number of parameters without allocating any."""
+        total = self.encoder.parameter_count() + self.decoder.parameter_count(heads)
+        return total - self.shared * self.decoder.stem_count()
 
 
 def needs_pooler(heads: Iterable[Head]) -> bool:
