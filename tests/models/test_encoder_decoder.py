@@ -137,6 +137,7 @@ def test_it_is_saved_as_keras_saves(rng, close, tmp_path):
         (lambda: replace(T5, encoder=DECODER), "expected 'cross' in the layout of the decoder"),
         (lambda: replace(T5, decoder=replace(DECODER, dim=24)), "one dim of encoder and decoder"),
         (lambda: replace(T5, decoder=replace(DECODER, vocab_size=9)), "one vocab_size of encoder"),
+        (lambda: tfattn.build(DECODER), "layout: expected 'cross' in the decoder of an"),
         (lambda: tfattn.build(T5, Classify()), "expected none, or one over the vocabulary"),
         (lambda: tfattn.build(T5)({"tokens": np.ones((1, 2), int)}), "expected target_tokens"),
         (lambda: tfattn.build(T5)({"target": np.ones((1, 2), int)}), "unknown feature 'target'"),

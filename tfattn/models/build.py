@@ -131,6 +131,11 @@ def build(
             "heads: expected different names, none of them 'stem', 'encoder' or 'pooler'. "
             f"Received: {names}."
         )
+    if isinstance(config, TransformerConfig) and "cross" in config.layout:
+        raise InputError(
+            "layout: expected 'cross' in the decoder of an EncoderDecoderConfig alone. "
+            f"Received: {config.layout}."
+        )
     policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
     own = {"dtype": policy, "name": "transformer"}
     if isinstance(config, EncoderDecoderConfig):
