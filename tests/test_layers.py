@@ -41,12 +41,14 @@ LAYERS = {
         (True, False),
         0.5,
         "ones",
+        4,
     ),
     "Projection": lambda: tfattn.Projection((DIM,), (3, 4), "he_normal", use_bias=False),
     "Position": lambda: tfattn.Position(),
     "Learned": position,
     "Sinusoidal": lambda: tfattn.Sinusoidal(base=100.0),
     "Rotary": lambda: tfattn.Rotary(base=100.0),
+    "Buckets": lambda: tfattn.Buckets(6, 8, 20, False, "ones"),
     "LayerNorm": lambda: tfattn.LayerNorm(1e-3, bias=False),
     "RMSNorm": lambda: tfattn.RMSNorm(1e-3),
     "FeedForward": lambda: tfattn.FeedForward(
@@ -59,7 +61,9 @@ LAYERS = {
         30, DIM, True, "relu", 1e-3, "he_normal", "rms", use_bias=False, tied=False
     ),
     "ClassifyHead": lambda: tfattn.ClassifyHead(3, DIM, 0.25, "he_normal"),
-    "Stack": lambda: tfattn.Stack([block("block_0"), block("block_1")], DIM, True, 1e-3, "rms"),
+    "Stack": lambda: tfattn.Stack(
+        [block("block_0"), block("block_1")], DIM, True, 1e-3, "rms", tfattn.Buckets(3, name="far")
+    ),
 }
 
 
@@ -70,7 +74,7 @@ def test_every_public_layer_has_a_row():
         if inspect.isclass(getattr(tfattn, name))
         and issubclass(getattr(tfattn, name), keras.layers.Layer)
     }
-    assert layers == {*LAYERS, "Transformer"}  # the model is in test_conformance.py
+    assert layers == {*LAYERS, "Transformer", "EncoderDecoder"}  # models have tests of their own
 
 
 @pytest.mark.parametrize("name", LAYERS)

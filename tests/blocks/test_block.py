@@ -86,3 +86,36 @@ def test_the_order_of_sublayers_is_the_layout(rng, array, close):
     out = layer(x)
     h = layer.residuals["feedforward"].norm(x + array(feed(x)))
     close(out, layer.residuals["self"].norm(h + attend(h)))
+
+
+def decoder_block(rng, placement):
+    sublayers = {
+        "self": MultiHeadAttention(6, 2, Causal(), name="self"),
+        "cross": MultiHeadAttention(6, 3, name="cross"),
+        "feedforward": FeedForward(6, 10, name="feedforward"),
+    }
+    layer = TransformerBlock(sublayers, 6, placement)
+    layer.build()
+    layer.set_weights([rng.normal(size=v.shape).astype("float32") for v in layer.weights])
+    return layer
+
+
+def test_a_decoder_asks_itself_and_then_its_memory(rng, array, close):
+    layer = decoder_block(rng, "pre")
+    attend, ask, feed = layer.sublayers.values()
+    norms = [residual.norm for residual in layer.residuals.values()]
+    x, memory = (rng.normal(size=(2, t, 6)).astype("float32") for t in (4, 5))
+    segments = np.array([[1, 1, 2, 2], [1, 1, 1, 0]])
+    asked = {"memory_segments": np.array([[1, 2, 2, 2, 0], [1, 1, 1, 0, 0]])}
+    out, weights = layer(x, segments=segments, memory=memory, **asked, return_weights=True)
+    h = x + array(attend(norms[0](x), segments=segments))
+    h = h + array(ask(norms[1](h), memory, segments=segments, **asked))
+    close(out, h + array(feed(norms[2](h))))
+    assert [tuple(one.shape) for one in weights] == [(2, 2, 4, 4), (2, 3, 4, 5)]
+    close(weights[1][0, 0, 0], [1, 0, 0, 0, 0])  # the first text has one word in the memory
+    kept = ask.remember(memory)
+    close(layer(x, segments=segments, remembered=kept, **asked), out)
+    again = TransformerBlock.from_config(layer.get_config())
+    again.build()
+    again.set_weights(layer.get_weights())
+    close(again(x, segments=segments, memory=memory, **asked), out)

@@ -90,6 +90,16 @@ def test_cross_attention_equals_the_reference(rng, close):
     )
 
 
+@pytest.mark.parametrize("kv_heads", [None, 1])
+def test_a_memory_may_be_remembered(rng, close, kv_heads):
+    layer = MultiHeadAttention(12, 3, kv_heads=kv_heads)
+    x = rng.normal(size=(2, 3, 12)).astype("float32")
+    memory = rng.normal(size=(2, 5, 12)).astype("float32")
+    segments = {"memory_segments": np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])}
+    expected = layer(x, memory, **segments)
+    close(layer(x, remembered=layer.remember(memory), **segments), expected)
+
+
 def test_cross_attention_asks_within_its_own_segment(rng, close):
     layer, weights = layer_and_weights(rng)
     x = rng.normal(size=(1, 4, 12)).astype("float32")

@@ -1,8 +1,11 @@
+import math
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal
+from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal, bucket_of
 
 POSITIONS = np.array([[0, 1, 2, 3], [2, 0, 1, 4]])
 
@@ -68,3 +71,56 @@ def test_rotary_turns_pairs_half_the_width_apart(rng, close, base):
         1j * POSITIONS[..., None, None] / base ** (np.arange(3) / 3)
     )
     close(Rotary(base).rotate(x, POSITIONS), np.concatenate([z.real, z.imag], axis=-1))
+
+
+def log_bucket(offset, buckets, distance, future):
+    """As section 2.1 of arXiv:1910.10683 has it, by logarithms, for one offset."""
+    side = buckets // 2 if future else buckets
+    upper = side if future and offset > 0 else 0
+    far = abs(offset) if future else max(-offset, 0)
+    single = side // 2
+    if far < single:
+        return upper + far
+    share = math.log(far / single) / math.log(distance / single)
+    return upper + min(side - 1, single + int(share * (side - single) + 1e-9))
+
+
+@pytest.mark.parametrize("future", [True, False])
+@pytest.mark.parametrize(("buckets", "distance"), [(32, 128), (8, 20), (10, 64), (4, 3)])
+def test_buckets_are_single_distances_and_then_growing_ranges(buckets, distance, future):
+    offsets = np.arange(-2 * distance, 2 * distance + 1)
+    found = bucket_of(offsets, buckets, distance, future)
+    assert found.tolist() == [log_bucket(int(o), buckets, distance, future) for o in offsets]
+    assert set(found) == set(range(buckets)) - ({buckets // 2} if future else set())
+
+
+def test_each_offset_has_the_number_of_its_bucket_for_each_head(rng, array, close):
+    position = Buckets(heads=3, buckets=8, distance=20)
+    position.build()
+    table = rng.normal(size=(8, 3)).astype("float32")
+    position.embeddings.assign(table)
+    q, k = np.array([[0, 30, 4], [7, 8, 9]]), np.array([[0, 1, 2, 90], [7, 2, 30, 8]])
+    bias = array(position.bias(q, k))
+    assert bias.shape == (2, 3, 3, 4)
+    for b, h, t, s in np.ndindex(bias.shape):
+        assert bias[b, h, t, s] == table[log_bucket(int(k[b, s] - q[b, t]), 8, 20, True), h]
+    again = Buckets.from_config(position.get_config())
+    again.build()
+    again.set_weights(position.get_weights())
+    close(again.bias(q, k), bias)
+
+
+def test_buckets_that_cannot_be_are_refused():
+    for options in (
+        {"buckets": 3},
+        {"buckets": 32, "distance": 8},
+        {"buckets": 1, "future": False},
+    ):
+        with pytest.raises(ValueError, match="buckets must be 2 or more a side"):
+            Buckets(2, **options)
+
+
+def test_the_numbers_of_buckets_are_trained():
+    position = Buckets(2, initializer=keras.initializers.Zeros(), name="positions")
+    position.build()
+    assert [v.path for v in position.trainable_variables] == ["positions/embeddings"]

@@ -38,7 +38,7 @@ def test_a_head_survives_json(head):
         ({"masks": ()}, r"TransformerConfig\.masks: expected at least one"),
         ({"layout": ()}, r"TransformerConfig\.layout: expected at least one"),
         ({"layout": ("self", "self")}, r"TransformerConfig\.layout: expected different names"),
-        ({"layout": ("self", "cross")}, r"layout\[1\]: unknown value 'cross'"),
+        ({"layout": ("self", "convolution")}, r"layout\[1\]: unknown value 'convolution'"),
         ({"types": -1}, r"TransformerConfig\.types: expected 0 or more"),
         (
             {"norm": "posst"},

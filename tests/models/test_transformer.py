@@ -6,7 +6,10 @@ import pytest
 
 import tfattn
 from tfattn.errors import InputError
+from tfattn.mechanisms.positions import bucket_of
+from tfattn.models.cache import empty
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
+from tfattn.models.transformer import Stack
 
 CONFIG = TransformerConfig(
     dim=12, depth=3, heads=3, hidden_dim=20, vocab_size=40, max_length=16, norm_epsilon=1e-6
@@ -226,3 +229,63 @@ def test_new_weights_have_the_spread_that_the_config_asks_for():
                 assert found == pytest.approx(0.88 * expected, rel=0.15), path
             elif path.endswith("embeddings") and "types" not in path:
                 assert found == pytest.approx(0.88 * 0.02, rel=0.1), path
+
+
+def relative(rng, **fields):
+    config = TransformerConfig(
+        dim=12, depth=2, heads=3, head_dim=6, hidden_dim=20, vocab_size=40, position="buckets",
+        buckets=8, bucket_distance=6, norm="pre", norm_kind="rms", bias=False, stem_norm=False,
+        score_scale=1.0, types=0, dropout=0.0, attention_dropout=0.0, **fields,
+    )  # fmt: skip
+    model = tfattn.build(config, Tokens(transform=False, bias=False))
+    for variable in model.weights:
+        variable.assign(0.5 * rng.normal(size=variable.shape))
+    return model, {path: np.asarray(v) for path, v in model.weights_by_path().items()}
+
+
+def test_one_table_of_buckets_biases_all_blocks(rng, array, close):
+    model, w = relative(rng)
+    assert [path for path in w if "positions" in path] == ["encoder/positions/embeddings"]
+    assert w["encoder/block_0/self/query/kernel"].shape == (12, 18)
+    tokens = rng.integers(1, 40, size=(2, 9))
+    x = w["stem/tokens/embeddings"][tokens]
+    offsets = np.arange(9)[None] - np.arange(9)[:, None]
+    bias = w["encoder/positions/embeddings"][bucket_of(offsets, 8, 6, True)].transpose(2, 0, 1)
+
+    def rms(x, gamma):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + model.config.norm_epsilon) * gamma
+
+    for block in ("encoder/block_0", "encoder/block_1"):
+        y = rms(x, w[f"{block}/self_residual/norm/gamma"])
+        q, k, v = (
+            split(y @ w[f"{block}/self/{name}/kernel"], 3) for name in ("query", "key", "value")
+        )
+        scores = q @ k.transpose(0, 1, 3, 2) + bias
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        pooled = weights / weights.sum(-1, keepdims=True) @ v
+        x = x + pooled.transpose(0, 2, 1, 3).reshape(2, 9, 18) @ w[f"{block}/self/output/kernel"]
+        y = rms(x, w[f"{block}/feedforward_residual/norm/gamma"])
+        y = gelu(y @ w[f"{block}/feedforward/expand/kernel"])
+        x = x + y @ w[f"{block}/feedforward/contract/kernel"]
+    x = rms(x, w["encoder/norm/gamma"])
+    close(model(tokens), x @ w["stem/tokens/embeddings"].T)
+
+
+def test_a_cache_knows_how_far_its_keys_are(rng, array, close):
+    model, _ = relative(rng, masks=(tfattn.Causal(),))
+    tokens = rng.integers(1, 40, size=(2, 9)).astype("int32")
+    whole, held = array(model(tokens)), empty(model.config, 2, 9, "float32")
+    for begin, end in ((0, 4), (4, 5), (5, 9)):
+        places = np.broadcast_to(np.arange(begin, end, dtype="int32"), (2, end - begin))
+        features = {"tokens": tokens[:, begin:end], "positions": places}
+        some, held = model({**features, "segments": np.ones_like(places)}, cache=held)
+        close(some, whole[:, begin:end])
+
+
+def test_a_stack_with_a_position_is_rebuilt(rng, close):
+    model, _ = relative(rng)
+    again = Stack.from_config(model.encoder.get_config())
+    again.build()
+    again.set_weights(model.encoder.get_weights())
+    x = rng.normal(size=(2, 9, 12)).astype("float32")
+    close(again(x), model.encoder(x))

@@ -71,10 +71,12 @@ class TransformerBlock(keras.layers.Layer):
     """Sublayers in the order of a layout, each in a residual connection.
 
     `{"self": MultiHeadAttention(...), "feedforward": FeedForward(...)}` is the encoder's block, and
-    with a causal mask that of GPT. A sublayer's name is its path in the checkpoint.
+    with a causal mask that of GPT; "cross" between them makes it the decoder's. A sublayer's name
+    is its path in the checkpoint.
 
     Args:
-        sublayers: name of each sublayer to the layer, in order; "self" attends.
+        sublayers: name of each sublayer to the layer, in order; "self" attends to the stream itself
+            and "cross" to a memory.
         dim: width d of the stream.
         norm: placement of the norms, "post" or "pre".
         dropout: after each sublayer.
@@ -115,16 +117,21 @@ class TransformerBlock(keras.layers.Layer):
         positions: Tensor | None = None,
         order: Tensor | None = None,
         segments: Tensor | None = None,
+        bias: Tensor | None = None,
         cache: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+        memory_segments: Tensor | None = None,
+        remembered: tuple[Tensor, Tensor] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
         """Map (b, t, d) to (b, t, d); keywords are those of MultiHeadAttention.
 
-        Returned with it: the attention weights (b, h, t, t) if asked for, or the keys and values
-        that a given cache holds now.
+        Returned with it: the attention weights (b, h, t, t) if asked for, a tuple with those of
+        "cross" (b, h, t, s) where there is one; or the keys and values that a given cache holds
+        now.
         """
-        more = None
+        kept, seen = None, []
         for name, sublayer in self.sublayers.items():
             residual = self.residuals[name]
             y = residual.enter(x)
@@ -134,15 +141,32 @@ class TransformerBlock(keras.layers.Layer):
                     positions=positions,
                     order=order,
                     segments=segments,
+                    bias=bias,
                     cache=cache,
                     training=training,
                     return_weights=return_weights,
                 )
-                y, more = y if return_weights or cache is not None else (y, None)
+                if cache is not None:
+                    y, kept = y
+            elif name == "cross":
+                y = sublayer(
+                    y,
+                    memory,
+                    segments=segments,
+                    memory_segments=memory_segments,
+                    remembered=remembered,
+                    training=training,
+                    return_weights=return_weights,
+                )
             else:
                 y = sublayer(y, training=training)
+            if return_weights and name in ("self", "cross"):
+                y, weights = y
+                seen.append(weights)
             x = residual.leave(x, y, training=training)
-        return x if more is None else (x, more)
+        if return_weights:
+            return x, seen[0] if len(seen) == 1 else tuple(seen)
+        return x if kept is None else (x, kept)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

@@ -29,6 +29,7 @@ class TokensHead(keras.layers.Layer):
         norm_kind: of `f`: "layer", "layer-no-bias" or "rms".
         use_bias: whether there is a b.
         tied: whether E is given with each call.
+        scaled: whether f(h) is divided by sqrt(d) (T5 with tied embeddings, as released).
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class TokensHead(keras.layers.Layer):
         norm_kind: str = "layer",
         use_bias: bool = True,
         tied: bool = True,
+        scaled: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.vocab_size, self.dim = vocab_size, dim
+        self.vocab_size, self.dim, self.scaled = vocab_size, dim, scaled
         self.activation, self.epsilon, self.norm_kind = activation, epsilon, norm_kind
         self.use_bias, self.tied = use_bias, tied
         self.bias = self.embeddings = None
@@ -104,6 +106,8 @@ class TokensHead(keras.layers.Layer):
             hidden = ops.take_along_axis(hidden, predict_positions[..., None], axis=1)  # (b, p, d)
         if self.transform is not None and self.norm is not None:
             hidden = self.norm(self.activate(self.transform(hidden)))
+        if self.scaled:
+            hidden = hidden * ops.cast(self.dim**-0.5, hidden.dtype)
         # One product of all rows: the gradient of E is then one too, not a sum over the batch.
         rows = ops.reshape(hidden, (-1, self.dim))
         matrix = embeddings if self.tied else self.embeddings
@@ -128,6 +132,7 @@ class TokensHead(keras.layers.Layer):
             "norm_kind": self.norm_kind,
             "use_bias": self.use_bias,
             "tied": self.tied,
+            "scaled": self.scaled,
         }
 
 

@@ -67,7 +67,7 @@ def _derive(described):
 def _describe(config):
     return {
         "num_key_value_heads": config.kv_heads or config.heads,
-        "head_dim": config.dim // config.heads,
+        "head_dim": config.head_width(),
         "rope_theta": config.rotary_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rotary_base},
         "bos_token_id": None,

@@ -10,7 +10,7 @@ from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
-from tfattn.mechanisms.scores import ScaledDotProduct
+from tfattn.mechanisms.scores import ScaledDotProduct, fold
 
 Tensor = Any
 
@@ -23,18 +23,20 @@ class MultiHeadAttention(keras.layers.Layer):
 
     Args:
         dim: width d of input and output.
-        heads: number h of heads; each is d / h wide.
+        heads: number h of heads.
         mask: which positions may be attended to.
         dropout: share of the attention weights dropped in training.
         initializer: of the four kernels.
         position: rotates queries and keys and biases the scores; default neither.
         kv_heads: heads of keys and values, a divisor of `heads`; default `heads`.
         bias: whether queries, keys and values, and the output, have biases.
-        scale: of the dot products; default 1 / sqrt(d / h).
+        scale: of the dot products; default 1 / sqrt(e).
         output_initializer: of the last kernel; default `initializer`.
+        head_dim: width e of a head; default d / h.
 
     Raises:
-        ValueError: `dim` does not divide by `heads`, or `heads` by `kv_heads`.
+        ValueError: `dim` does not divide by `heads` and there is no `head_dim`, or `heads` does not
+            divide by `kv_heads`.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class MultiHeadAttention(keras.layers.Layer):
         bias: tuple[bool, bool] = (True, True),
         scale: float | None = None,
         output_initializer: Any = None,
+        head_dim: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         kv_heads = heads if kv_heads is None else kv_heads
-        if dim % heads:
+        if head_dim is None and dim % heads:
             raise ValueError(f"dim must divide by heads. Received: dim={dim}, heads={heads}.")
         if heads % kv_heads:
             raise ValueError(
@@ -66,7 +69,8 @@ class MultiHeadAttention(keras.layers.Layer):
         own = {"dtype": self.dtype_policy}
         score = ScaledDotProduct(scale, name="score", **own)
         self.attention = Attention(score, mask, dropout, name="attention", **own)
-        split, shared = (heads, dim // heads), (kv_heads, dim // heads)
+        self.head_dim = head_dim or dim // heads
+        split, shared = (heads, self.head_dim), (kv_heads, self.head_dim)
         # Each kernel draws its own numbers: one initializer object would repeat them.
         for name, target in (("query", split), ("key", shared), ("value", shared)):
             start = self.initializer.clone()
@@ -94,6 +98,8 @@ class MultiHeadAttention(keras.layers.Layer):
         order: Tensor | None = None,
         segments: Tensor | None = None,
         memory_segments: Tensor | None = None,
+        remembered: tuple[Tensor, Tensor] | None = None,
+        bias: Tensor | None = None,
         cache: tuple[Tensor, ...] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
@@ -108,6 +114,8 @@ class MultiHeadAttention(keras.layers.Layer):
                 have the order 0 see each other through a causal mask (arXiv:1910.10683, 3.2.1).
             segments: (b, t), 0 = padding.
             memory_segments: (b, s), 0 = padding.
+            remembered: in place of a memory, what `remember` returned for it.
+            bias: added to the scores, broadcasts to (b, h, t, s).
             cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
                 `x` begins, positions, order and segments (b, s) with those of `x` in place, and
                 keys and values (b g, s, e). Returned second, with those of `x` in place: keys and
@@ -115,10 +123,13 @@ class MultiHeadAttention(keras.layers.Layer):
             training: whether weights are dropped.
             return_weights: also return the attention weights (b, h, t, s).
         """
-        own = memory is None
-        source = x if own else memory
-        q, k, v = self.query(x), self.key(source), self.value(source)  # (b, t or s, h or g, e)
-        bias, kept, position = None, None, self.position if own else None
+        own, q = memory is None and remembered is None, self.query(x)  # (b, t, h, e)
+        if remembered is not None:
+            k, v = (_unfold(held, self.kv_heads) for held in remembered)
+        else:
+            source = x if own else memory
+            k, v = self.key(source), self.value(source)  # (b, s, g, e)
+        kept, position = None, self.position if own else None
         if position is not None:
             if positions is None:
                 positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
@@ -132,7 +143,9 @@ class MultiHeadAttention(keras.layers.Layer):
             (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
             kept = (keys, values)
         if position is not None:
-            bias = position.bias(positions, key_positions)
+            own_bias = position.bias(positions, key_positions)
+            if own_bias is not None:
+                bias = own_bias if bias is None else own_bias + bias
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
         pooled = self.attention(
@@ -152,6 +165,10 @@ class MultiHeadAttention(keras.layers.Layer):
         y = self.output_projection(pooled)
         return y if kept is None else (y, kept)
 
+    def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values (b g, s, e) of a memory (b, s, d) that is asked repeatedly."""
+        return fold(self.key(memory)), fold(self.value(memory))
+
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {
@@ -165,6 +182,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "kv_heads": self.kv_heads,
             "bias": self.bias,
             "scale": self.attention.score.scale,
+            "head_dim": self.head_dim,
             "output_initializer": keras.initializers.serialize(self.output_initializer),
         }
 
@@ -177,7 +195,11 @@ class MultiHeadAttention(keras.layers.Layer):
 
 def _put(new: Tensor, held: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Return all keys or values (b, s, g, e), and the cache (b g, s, e), with the new in place."""
-    t, g, e = ops.shape(new)[1], *new.shape[2:]
-    rows = ops.reshape(ops.transpose(new, (0, 2, 1, 3)), (-1, t, e))
-    held = ops.slice_update(held, (0, column, 0), ops.cast(rows, held.dtype))
-    return ops.transpose(ops.reshape(held, (-1, g, ops.shape(held)[1], e)), (0, 2, 1, 3)), held
+    held = ops.slice_update(held, (0, column, 0), ops.cast(fold(new), held.dtype))
+    return _unfold(held, new.shape[2]), held
+
+
+def _unfold(held: Tensor, heads: int) -> Tensor:
+    """Return (b g, s, e) as (b, s, g, e)."""
+    apart = ops.reshape(held, (-1, heads, ops.shape(held)[1], held.shape[2]))
+    return ops.transpose(apart, (0, 2, 1, 3))

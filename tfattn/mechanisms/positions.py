@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 Tensor = Any
@@ -129,3 +130,80 @@ class Rotary(Position):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {**super().get_config(), "base": self.base}
+
+
+def bucket_of(offsets: np.ndarray, buckets: int, distance: int, future: bool) -> np.ndarray:
+    """Return the bucket of each offset k - q (arXiv:1910.10683, section 2.1).
+
+    Of the buckets of one side half hold one distance each, and the others ranges that grow by a
+    constant factor up to `distance`; the last one has all that is farther. Where the future is
+    seen, the upper half of the buckets is for keys after the query; else those share bucket 0.
+    """
+    side = buckets // 2 if future else buckets
+    far = np.abs(offsets) if future else np.maximum(-offsets, 0)
+    single = side // 2
+    ranges = single * (distance / single) ** (np.arange(side - single) / (side - single))
+    # A power that is a whole number may come out just above it.
+    wide = single + np.searchsorted(ranges - 1e-6, far, side="right") - 1
+    return np.where(far < single, far, wide) + side * (future & (offsets > 0))
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Buckets(Position):
+    """`scores + B[bucket(k - q)]`, a trained number for each head and range of distances (T5).
+
+    One is shared by all blocks of a stack (arXiv:1910.10683, section 2.1).
+
+    Args:
+        heads: number h of heads.
+        buckets: rows of B.
+        distance: from which on all share a bucket.
+        future: whether keys after the query are told from those before it.
+        initializer: of B (buckets, h).
+
+    Raises:
+        ValueError: fewer than 2 buckets a side, or a distance within those of one distance each.
+    """
+
+    def __init__(
+        self,
+        heads: int,
+        buckets: int = 32,
+        distance: int = 128,
+        future: bool = True,
+        initializer: Any = "normal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        side = buckets // 2 if future else buckets
+        if side < 2 or distance <= side // 2:
+            raise ValueError(
+                "buckets must be 2 or more a side, and distance over half of them. "
+                f"Received: buckets={buckets}, distance={distance}, future={future}."
+            )
+        self.heads, self.buckets, self.distance, self.future = heads, buckets, distance, future
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, *shapes):
+        """Create B."""
+        self.embeddings = self.add_weight(
+            name="embeddings", shape=(self.buckets, self.heads), initializer=self.initializer
+        )
+        self.built = True
+
+    def bias(self, positions, key_positions):
+        """Return the number of each offset, (b, h, t, s)."""
+        near = np.arange(-self.distance, self.distance + 1)
+        table = bucket_of(near, self.buckets, self.distance, self.future).astype("int32")
+        offset = ops.cast(key_positions, "int32")[:, None] - ops.cast(positions, "int32")[..., None]
+        offset = ops.clip(offset, -self.distance, self.distance) + self.distance  # (b, t, s)
+        bucket = ops.take(ops.convert_to_tensor(table), offset, axis=0)
+        numbers = ops.take(ops.convert_to_tensor(self.embeddings), bucket, axis=0)  # (b, t, s, h)
+        return ops.transpose(numbers, (0, 3, 1, 2))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        own = {"heads": self.heads, "buckets": self.buckets, "distance": self.distance}
+        initializer = keras.initializers.serialize(self.initializer)
+        rest = {"future": self.future, "initializer": initializer}
+        return {**super().get_config(), **own, **rest}

@@ -9,9 +9,19 @@ from tfattn.blocks.feedforward import FeedForward
 from tfattn.blocks.heads import ClassifyHead, TokensHead
 from tfattn.blocks.stems import TokenStem
 from tfattn.errors import InputError
+from tfattn.mechanisms.masks import Everything, is_causal
 from tfattn.mechanisms.multihead import MultiHeadAttention
-from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal
-from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
+from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal
+from tfattn.models.config import (
+    Classify,
+    EncoderDecoderConfig,
+    Head,
+    Pool,
+    Tokens,
+    TransformerConfig,
+    needs_pooler,
+)
+from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.transformer import Stack, Transformer
 
 POSITIONS = {  # what the stem adds
@@ -20,9 +30,20 @@ POSITIONS = {  # what the stem adds
     ),
     "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
     "rotary": lambda config, **kw: Position(**kw),
+    "buckets": lambda config, **kw: Position(**kw),
 }
 ROTATIONS = {  # what turns queries and keys
     "rotary": lambda config, **kw: Rotary(config.rotary_base, **kw),
+}
+BIASES = {  # what the stack adds to the scores of all its blocks
+    "buckets": lambda config, **kw: Buckets(
+        config.heads,
+        config.buckets,
+        config.bucket_distance,
+        not all(map(is_causal, config.masks)),
+        _kernel(config),
+        **kw,
+    ),
 }
 
 SUBLAYERS = {
@@ -32,11 +53,26 @@ SUBLAYERS = {
         mask,
         config.attention_dropout,
         _kernel(config),
-        _rotation(config, kw["dtype"]),
+        _of_table(ROTATIONS, config, kw["dtype"], "rotary"),
         config.kv_heads,
         (config.has_qkv_bias(), config.bias),
         config.score_scale,
         _residual_kernel(config),
+        config.head_dim,
+        **kw,
+    ),
+    "cross": lambda config, mask, **kw: MultiHeadAttention(
+        config.dim,
+        config.heads,
+        Everything(),
+        config.attention_dropout,
+        _kernel(config),
+        None,
+        config.kv_heads,
+        (config.has_qkv_bias(), config.bias),
+        config.score_scale,
+        _residual_kernel(config),
+        config.head_dim,
         **kw,
     ),
     "feedforward": lambda config, mask, **kw: FeedForward(
@@ -62,6 +98,7 @@ HEADS = {
         config.norm_kind,
         head.bias,
         head.tied,
+        head.scaled,
         **kw,
     ),
     Classify: lambda config, head, **kw: ClassifyHead(
@@ -70,7 +107,9 @@ HEADS = {
 }
 
 
-def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transformer:
+def build(
+    config: TransformerConfig | EncoderDecoderConfig, *heads: Head, dtype: Any = None
+) -> Transformer | EncoderDecoder:
     """Return the model that `config` describes, with its weights created.
 
     Args:
@@ -85,52 +124,88 @@ def build(config: TransformerConfig, *heads: Head, dtype: Any = None) -> Transfo
         if type(head) not in (*HEADS, Pool):
             raise InputError(f"heads: expected Tokens(), Classify(), Pool(). Received: {head!r}.")
     names = [head.name for head in heads]
-    paths = ["stem", "encoder", "pooler", *(h.name for h in heads if not isinstance(h, Pool))]
+    own = ["stem", "encoder", "pooler", "target_stem", "decoder"]
+    paths = [*own, *(h.name for h in heads if not isinstance(h, Pool))]
     if len(set(names)) < len(names) or len(set(paths)) < len(paths):
         raise InputError(
             "heads: expected different names, none of them 'stem', 'encoder' or 'pooler'. "
             f"Received: {names}."
         )
-    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
-    model = Transformer(
-        config,
-        heads,
-        stem=TokenStem(
-            config.vocab_size,
-            config.dim,
-            POSITIONS[config.position](config, dtype=policy, name="positions"),
-            config.types,
-            config.dropout,
-            config.norm_epsilon,
-            _embedding(config),
-            config.norm_kind if config.stem_norm else None,
-            dtype=policy,
-            name="stem",
-        ),
-        encoder=Stack(
-            [_block(config, index, policy) for index in range(config.depth)],
-            config.dim,
-            config.norm == "pre",
-            config.norm_epsilon,
-            config.norm_kind,
-            dtype=policy,
-            name="encoder",
-        ),
-        pooler=keras.layers.Dense(
-            config.dim, "tanh", kernel_initializer=_kernel(config), dtype=policy, name="pooler"
+    if isinstance(config, TransformerConfig) and "cross" in config.layout:
+        raise InputError(
+            "layout: expected 'cross' in the decoder of an EncoderDecoderConfig alone. "
+            f"Received: {config.layout}."
         )
-        if needs_pooler(heads)
-        else None,
-        head_layers={
-            head.name: HEADS[type(head)](config, head, dtype=policy, name=head.name)
-            for head in heads
-            if type(head) in HEADS
-        },
-        dtype=policy,
-        name="transformer",
-    )
+    policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    own = {"dtype": policy, "name": "transformer"}
+    if isinstance(config, EncoderDecoderConfig):
+        model = _pair(config, heads, policy, own)
+    else:
+        model = Transformer(
+            config,
+            heads,
+            stem=_stem(config, policy, "stem"),
+            encoder=_stack(config, policy, "encoder"),
+            pooler=keras.layers.Dense(
+                config.dim, "tanh", kernel_initializer=_kernel(config), dtype=policy, name="pooler"
+            )
+            if needs_pooler(heads)
+            else None,
+            head_layers=_head_layers(config, heads, policy),
+            **own,
+        )
     model.build()
     return model
+
+
+def _pair(config, heads, policy, own):
+    stem = _stem(config.encoder, policy, "stem")
+    return EncoderDecoder(
+        config,
+        heads,
+        stem=stem,
+        encoder=_stack(config.encoder, policy, "encoder"),
+        target_stem=stem if config.shared else _stem(config.decoder, policy, "target_stem"),
+        decoder=_stack(config.decoder, policy, "decoder"),
+        head_layers=_head_layers(config.decoder, heads, policy),
+        **own,
+    )
+
+
+def _stem(config, policy, name):
+    return TokenStem(
+        config.vocab_size,
+        config.dim,
+        POSITIONS[config.position](config, dtype=policy, name="positions"),
+        config.types,
+        config.dropout,
+        config.norm_epsilon,
+        _embedding(config),
+        config.norm_kind if config.stem_norm else None,
+        dtype=policy,
+        name=name,
+    )
+
+
+def _stack(config, policy, name):
+    return Stack(
+        [_block(config, index, policy) for index in range(config.depth)],
+        config.dim,
+        config.norm == "pre",
+        config.norm_epsilon,
+        config.norm_kind,
+        _of_table(BIASES, config, policy, "positions"),
+        dtype=policy,
+        name=name,
+    )
+
+
+def _head_layers(config, heads, policy):
+    return {
+        head.name: HEADS[type(head)](config, head, dtype=policy, name=head.name)
+        for head in heads
+        if type(head) in HEADS
+    }
 
 
 def _block(config, index, policy):
@@ -167,6 +242,6 @@ def _residual_kernel(config):
     return _kernel(config, (2 * config.depth) ** -0.5) if config.scaled_residual else None
 
 
-def _rotation(config, policy):
-    kind = ROTATIONS.get(config.position)
-    return None if kind is None else kind(config, dtype=policy, name="rotary")
+def _of_table(table, config, policy, name):
+    kind = table.get(config.position)
+    return None if kind is None else kind(config, dtype=policy, name=name)

@@ -30,7 +30,7 @@ def empty(config: TransformerConfig, batch: Any, length: int, dtype: str) -> tup
         dtype: of keys and values: the compute dtype of the model.
     """
     groups = config.kv_heads or config.heads
-    shape = (batch * groups, length, config.dim // config.heads)
+    shape = (batch * groups, length, config.head_width())
     places = [ops.zeros((batch, length), "int32") for _ in range(SHARED - 1)]
     kept = [ops.zeros(shape, dtype) for _ in range(2 * config.depth)]
     return (ops.zeros((), "int32"), *places, *kept)

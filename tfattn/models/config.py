@@ -28,6 +28,7 @@ class Tokens(Head):
     transform: bool = True  # dense + activation + norm before the matrix, as BERT has
     bias: bool = True  # added to the logits
     tied: bool = True  # the matrix is that of the embeddings
+    scaled: bool = False  # hidden states over sqrt(dim) before the matrix (T5)
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,19 @@ class TransformerConfig(Spec):
 
     dim: int = 128  # width d of the model
     depth: int = 2  # blocks
-    heads: int = 2  # attention heads a block, each dim / heads wide
+    heads: int = 2  # attention heads a block
+    head_dim: int | None = None  # width of a head; None = dim / heads
     kv_heads: int | None = None  # heads of keys and values, shared by the others; None = heads
     hidden_dim: int = 512  # width f of the feed-forward network
     vocab_size: int = 30_522  # rows of the embedding matrix
     max_length: int = 512  # positions that have an embedding
     types: int = 2  # token types (sentence A, sentence B); 0 = none
     pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
-    # Added to the embeddings, or turning queries and keys.
-    position: Literal["learned", "sinusoidal", "rotary"] = "learned"
+    # Added to the embeddings, turning queries and keys, or added to the scores.
+    position: Literal["learned", "sinusoidal", "rotary", "buckets"] = "learned"
     rotary_base: float = 10_000.0  # the longest wave of rotary positions is 2 pi times this
+    buckets: int = 32  # of distances, where positions are such
+    bucket_distance: int = 128  # from which on all share a bucket
     stem_norm: bool = True  # norm of the embeddings
     norm: Literal["post", "pre"] = "post"  # after the residual sum, or before the sublayer
     norm_kind: Literal["layer", "layer-no-bias", "rms"] = "layer"
@@ -83,14 +87,15 @@ class TransformerConfig(Spec):
     gated: bool = False  # feed-forward with a gate beside the activation
     bias: bool = True  # of the projections and the feed-forward network
     qkv_bias: bool | None = None  # of queries, keys and values; None = as bias
-    score_scale: float | None = None  # of the dot products; None = 1 / sqrt(dim / heads)
+    score_scale: float | None = None  # of the dot products; None = 1 / sqrt(head_dim)
     dropout: float = 0.1  # after the stem and after each sublayer
     attention_dropout: float = 0.1  # on the attention weights
     embedding_std: float = 0.02  # of new embeddings: normal, cut at two standard deviations
     kernel_std: float | None = 0.02  # of new kernels, likewise; None = 1 / sqrt(dim)
     scaled_residual: bool = False  # kernels that write to the stream: over sqrt(2 depth)
     masks: tuple[Mask, ...] = (Everything(),)  # tiled over the depth
-    layout: tuple[Literal["self", "feedforward"], ...] = ("self", "feedforward")  # of a block
+    # Of a block; "cross" asks what the encoder read.
+    layout: tuple[Literal["self", "cross", "feedforward"], ...] = ("self", "feedforward")
 
     def __post_init__(self):
         super().__post_init__()
@@ -99,13 +104,15 @@ class TransformerConfig(Spec):
                 self._refuse(field, "at least 1")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
             self._refuse("kv_heads", f"a divisor of the {self.heads} heads")
-        if self.dim % self.heads:
+        if self.head_dim is None and self.dim % self.heads:
             raise InputError(
                 "TransformerConfig.dim: expected a multiple of heads. "
                 f"Received: dim={self.dim}, heads={self.heads}."
             )
-        if self.position == "rotary" and self.dim // self.heads % 2:
-            self._refuse("heads", "an even width dim / heads for rotary positions")
+        if self.position == "rotary" and self.head_width() % 2:
+            self._refuse("heads", "an even width of a head for rotary positions")
+        if self.position == "buckets" and not 4 <= self.buckets <= 2 * self.bucket_distance:
+            self._refuse("buckets", "4 to twice the bucket_distance")
         for field in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, field) < 1:
                 self._refuse(field, "a share from 0 to below 1")
@@ -114,6 +121,8 @@ class TransformerConfig(Spec):
                 self._refuse(field, "at least one")
         if len(set(self.layout)) < len(self.layout):
             self._refuse("layout", "different names")  # a name is the path of the weights
+        if self.head_dim is not None and self.head_dim < 1:
+            self._refuse("head_dim", "at least 1")
         for field in ("types", "embedding_std", "kernel_std"):
             if (getattr(self, field) or 0) < 0:
                 self._refuse(field, "0 or more")
@@ -124,12 +133,11 @@ class TransformerConfig(Spec):
 
     def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
         """Return the exact number of parameters without allocating any."""
-        d, norm = self.dim, self.dim * (2 if self.norm_kind == "layer" else 1)
-        embeddings = (self.vocab_size + self.types) * d + (norm if self.stem_norm else 0)
-        if self.position == "learned":
-            embeddings += self.max_length * d
+        d, norm = self.dim, self._norm_count()
         block = sum(sum(self._sublayer(name)) + norm for name in self.layout)
-        total = embeddings + self.depth * block + (norm if self.norm == "pre" else 0)
+        total = self.stem_count() + self.depth * block + (norm if self.norm == "pre" else 0)
+        if self.position == "buckets":
+            total += self.buckets * self.heads
         if needs_pooler(heads):
             total += d * d + d
         for head in heads:
@@ -141,6 +149,15 @@ class TransformerConfig(Spec):
                 total += d * head.classes + head.classes
         return total
 
+    def stem_count(self) -> int:
+        """Return the exact number of parameters of the stem."""
+        rows = self.vocab_size + self.types
+        rows += self.max_length if self.position == "learned" else 0
+        return rows * self.dim + (self._norm_count() if self.stem_norm else 0)
+
+    def _norm_count(self):
+        return self.dim * (2 if self.norm_kind == "layer" else 1)
+
     def non_embedding_count(self) -> int:
         """Return the exact number of parameters of the blocks, and of the norms around them.
 
@@ -150,6 +167,10 @@ class TransformerConfig(Spec):
         positions = self.max_length if self.position == "learned" else 0
         return self.parameter_count() - (self.vocab_size + self.types + positions) * self.dim
 
+    def head_width(self) -> int:
+        """Return the width of a head."""
+        return self.head_dim or self.dim // self.heads
+
     def has_qkv_bias(self) -> bool:
         """Return whether queries, keys and values have biases."""
         return self.bias if self.qkv_bias is None else self.qkv_bias
@@ -157,9 +178,10 @@ class TransformerConfig(Spec):
     def _sublayer(self, name):
         """Return the numbers of a sublayer's kernels, and those of its biases."""
         d = self.dim
-        if name == "self":
-            columns = d + 2 * d // self.heads * (self.kv_heads or self.heads)  # of q, k and v
-            return d * columns + d * d, columns * self.has_qkv_bias() + d * self.bias
+        if name in ("self", "cross"):
+            rows = self.heads * self.head_width()
+            columns = rows + 2 * self.head_width() * (self.kv_heads or self.heads)  # of q, k and v
+            return d * columns + rows * d, columns * self.has_qkv_bias() + d * self.bias
         columns = self.hidden_dim * (2 if self.gated else 1)
         return d * columns + self.hidden_dim * d, (columns + d) * self.bias
 
@@ -173,9 +195,40 @@ class TransformerConfig(Spec):
             predictions: share of the tokens for which a Tokens head gives logits.
         """
         forward = self.depth * sum(self._sublayer(name)[0] for name in self.layout)
-        forward += self.depth * self.layout.count("self") * 2 * length * self.dim
+        forward += (
+            self.layout.count("self") * self.depth * 2 * length * self.heads * self.head_width()
+        )
         forward += predictions * self.dim * (self.vocab_size + self.dim)
         return 3 * 2 * forward
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(Spec):
+    """Two stacks: one reads a source, the other writes a target and asks the first."""
+
+    encoder: TransformerConfig
+    decoder: TransformerConfig  # with "cross" in its layout
+    shared: bool = True  # one stem for source and target
+
+    def __post_init__(self):
+        super().__post_init__()
+        if "cross" in self.encoder.layout or "cross" not in self.decoder.layout:
+            raise InputError(
+                "EncoderDecoderConfig: expected 'cross' in the layout of the decoder alone. "
+                f"Received: {self.encoder.layout} and {self.decoder.layout}."
+            )
+        for field in ("dim", *(("vocab_size", "position", "max_length") if self.shared else ())):
+            ours, theirs = getattr(self.encoder, field), getattr(self.decoder, field)
+            if ours != theirs:
+                raise InputError(
+                    f"EncoderDecoderConfig: expected one {field} of encoder and decoder. "
+                    f"Received: {ours} and {theirs}."
+                )
+
+    def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
+        """Return the exact number of parameters without allocating any."""
+        total = self.encoder.parameter_count() + self.decoder.parameter_count(heads)
+        return total - self.shared * self.decoder.stem_count()
 
 
 def needs_pooler(heads: Iterable[Head]) -> bool:

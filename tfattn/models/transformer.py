@@ -1,5 +1,6 @@
 """`Stack` and `Transformer`: stem, blocks, heads (D2L sections 11.7 and 11.8)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from tfattn.blocks.heads import last_pool, mean_pool
 from tfattn.blocks.norm import NORMS
 from tfattn.errors import InputError
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.positions import Position
 from tfattn.models.cache import enter, leave
 from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
 from tfattn.spec import unknown
@@ -28,6 +30,7 @@ class Stack(keras.layers.Layer):
         final_norm: whether the last hidden states are normed (pre-norm stacks).
         epsilon: of that norm.
         norm_kind: of that norm: "layer", "layer-no-bias" or "rms".
+        position: biases the scores of all blocks alike (T5, arXiv:1910.10683, section 2.1).
     """
 
     def __init__(
@@ -37,9 +40,11 @@ class Stack(keras.layers.Layer):
         final_norm: bool = False,
         epsilon: float = 1e-12,
         norm_kind: str = "layer",
+        position: Position | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.position = position
         self.blocks, self.dim, self.epsilon, self.norm_kind = blocks, dim, epsilon, norm_kind
         self.norm = None
         if final_norm:
@@ -49,8 +54,9 @@ class Stack(keras.layers.Layer):
         """Create every block."""
         for block in self.blocks:
             block.build((None, None, self.dim))
-        if self.norm is not None:
-            self.norm.build((None, None, self.dim))
+        for layer in (self.norm, self.position):
+            if layer is not None:
+                layer.build((None, None, self.dim))
         self.built = True
 
     def call(
@@ -61,10 +67,13 @@ class Stack(keras.layers.Layer):
         order: Tensor | None = None,
         segments: Tensor | None = None,
         cache: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+        memory_segments: Tensor | None = None,
+        remembered: Sequence[tuple[Tensor, Tensor]] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
-        """Map (b, t, d) to (b, t, d).
+        """Map (b, t, d) to (b, t, d); a decoder's with a memory (b, s, d), or what is kept of it.
 
         Returned with it: each block's attention weights if asked for, or what a given cache
         (tfattn/models/cache.py) holds now.
@@ -72,13 +81,18 @@ class Stack(keras.layers.Layer):
         more, shared, kept = [], (), iter(())
         if cache is not None:
             shared, kept = enter(cache, positions, positions if order is None else order, segments)
-        for block in self.blocks:
+        bias = self._bias(x, cache)
+        for index, block in enumerate(self.blocks):
             x = block(
                 x,
                 positions=positions,
                 order=order,
                 segments=segments,
+                bias=bias,
                 cache=(*shared, next(kept), next(kept)) if cache is not None else None,
+                memory=memory,
+                memory_segments=memory_segments,
+                remembered=None if remembered is None else remembered[index],
                 training=training,
                 return_weights=return_weights,
             )
@@ -91,18 +105,36 @@ class Stack(keras.layers.Layer):
             return x, leave(shared, more, ops.shape(x)[1])
         return (x, more) if return_weights else x
 
+    def remember(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return what each block of a decoder keeps of a memory (b, s, d): keys and values."""
+        return [block.sublayers["cross"].remember(memory) for block in self.blocks]
+
+    def _bias(self, x, cache):
+        """Return the bias (1, h, t, s) of all blocks.
+
+        Of columns: within a segment they are as far apart as positions, and one row does for all.
+        """
+        if self.position is None:
+            return None
+        columns = keys = ops.arange(ops.shape(x)[1])[None]
+        if cache is not None:
+            columns, keys = columns + cache[0], ops.arange(ops.shape(cache[1])[1])[None]
+        return self.position.bias(columns, keys)
+
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         blocks = [nested.to_config(block) for block in self.blocks]
         own = {"blocks": blocks, "dim": self.dim, "final_norm": self.norm is not None}
         rest = {"epsilon": self.epsilon, "norm_kind": self.norm_kind}
+        rest["position"] = nested.to_config(self.position)
         return {**super().get_config(), **own, **rest}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Stack":
         """Rebuild the layer."""
         blocks = [keras.saving.deserialize_keras_object(block) for block in config["blocks"]]
-        return cls(**{**config, "blocks": blocks})
+        position = keras.saving.deserialize_keras_object(config["position"])
+        return cls(**{**config, "blocks": blocks, "position": position})
 
 
 @keras.saving.register_keras_serializable(package="tfattn")

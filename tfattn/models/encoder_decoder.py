@@ -1,0 +1,171 @@
+"""`EncoderDecoder`: one stack reads a source, another writes a target and asks it (D2L 11.7)."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfattn.blocks.heads import TokensHead
+from tfattn.errors import InputError
+from tfattn.models.config import EncoderDecoderConfig, Head, Tokens
+from tfattn.models.transformer import ASKED, Stack
+from tfattn.spec import unknown
+
+Tensor = Any
+SOURCE = ("tokens", "segments", "positions")
+TARGET = ("target_tokens", "target_segments", "target_positions")
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class EncoderDecoder(keras.Model):
+    """Two stems (or one for both), two stacks and a head over the vocabulary.
+
+    The original Transformer (arXiv:1706.03762, figure 1) and T5 (arXiv:1910.10683, section 2.1);
+    `tfattn.build` makes one from an `EncoderDecoderConfig`. Called with a dict of features:
+
+        tokens (b, s)             ids of the source
+        target_tokens (b, t)      ids that the decoder reads: the target, one later
+        segments, positions       of each, as in `Transformer`; a target token asks the source
+        target_segments, ...      tokens of its own segment
+        predict_positions, targets, target_weights      as in `Transformer`, of the target
+
+    It returns the hidden states (b, t, d) of the decoder without a head, else the head's output.
+
+    Args:
+        config: what the model is.
+        heads: one over the vocabulary, or none.
+        stem: source features to hidden states.
+        encoder: the stack that reads.
+        target_stem: that of the target; it may be the same layer.
+        decoder: the stack that writes, with "cross" in its blocks.
+        head_layers: the layer of the head, by name.
+
+    Raises:
+        InputError: another head.
+    """
+
+    def __init__(
+        self,
+        config: EncoderDecoderConfig,
+        heads: tuple[Head, ...],
+        stem: keras.layers.Layer,
+        encoder: Stack,
+        target_stem: keras.layers.Layer,
+        decoder: Stack,
+        head_layers: dict[str, TokensHead],
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if len(heads) > 1 or not all(isinstance(head, Tokens) for head in heads):
+            raise InputError(
+                "heads: expected none, or one over the vocabulary. "
+                f"Received: {', '.join(head.name for head in heads)}."
+            )
+        self.config, self.heads = config, tuple(heads)
+        self.stem, self.encoder = stem, encoder
+        self.target_stem, self.decoder = target_stem, decoder
+        self.head_layers = head_layers
+
+    def build(self, *shapes):
+        """Create every weight; no data is needed."""
+        self.stem.build()
+        self.encoder.build()
+        if self.target_stem is not self.stem:
+            self.target_stem.build()
+        self.decoder.build()
+        for layer in self.head_layers.values():
+            layer.build()
+        self.built = True
+
+    def call(
+        self,
+        features: dict[str, Tensor],
+        training: bool | None = None,
+        return_weights: bool = False,
+    ) -> Any:
+        """Return the output of the head, or the hidden states of the decoder.
+
+        Returned with it if asked for: the attention weights of the encoder's blocks (b, h, s, s),
+        and pairs of the decoder's, (b, h, t, t) of itself and (b, h, t, s) of the source.
+        """
+        known = (*SOURCE, *TARGET, *ASKED)
+        for name in features:
+            if name not in known:
+                raise InputError(f"features: {unknown('feature', name, known)}")
+        memory, memory_segments, seen = self._read(features, training, return_weights)
+        tokens, segments, positions = _placed(features, TARGET, self.config.decoder.pad_id)
+        hidden = self.decoder(
+            self.target_stem(tokens, positions, training=training),
+            positions=positions,
+            segments=segments,
+            memory=memory,
+            memory_segments=memory_segments,
+            training=training,
+            return_weights=return_weights,
+        )
+        hidden, asked = hidden if return_weights else (hidden, None)
+        answer = self._answer(hidden, features, training)
+        return (answer, (seen, asked)) if return_weights else answer
+
+    def read(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what the encoder makes of the source, (b, s, d), and its segments (b, s)."""
+        memory, segments, _ = self._read(features, False, False)
+        return memory, segments
+
+    def _read(self, features, training, return_weights):
+        tokens, segments, positions = _placed(features, SOURCE, self.config.encoder.pad_id)
+        memory = self.encoder(
+            self.stem(tokens, positions, training=training),
+            positions=positions,
+            segments=segments,
+            training=training,
+            return_weights=return_weights,
+        )
+        memory, seen = memory if return_weights else (memory, None)
+        return memory, segments, seen
+
+    def _answer(self, hidden, features, training):
+        if not self.heads:
+            return hidden
+        (head,) = self.heads
+        wanted = [features[name] for name in ("targets", "target_weights") if name in features]
+        return self.head_layers[head.name](
+            hidden,
+            ops.convert_to_tensor(self.target_stem.tokens.embeddings) if head.tied else None,
+            features.get("predict_positions"),
+            tuple(wanted) or None,
+            training=training,
+        )
+
+    def weights_by_path(self) -> dict[str, keras.Variable]:
+        """Return every weight by its path without the model's own name."""
+        return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the model."""
+        heads = [head.to_json() for head in self.heads]
+        return {"config": self.config.to_json(), "heads": heads, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "EncoderDecoder":
+        """Rebuild the model."""
+        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
+
+        return build(
+            EncoderDecoderConfig.from_json(config["config"]),
+            *(Head.from_json(head) for head in config["heads"]),
+            dtype=config["dtype"],
+        )
+
+
+def _placed(features, names, pad):
+    """Return tokens, segments and positions, with their defaults, all (b, t)."""
+    tokens, segments, positions = (features.get(name) for name in names)
+    if tokens is None:
+        raise InputError(f"features: expected {names[0]}. Received: {', '.join(features)}.")
+    if segments is None:
+        there = ops.ones_like(tokens) if pad is None else tokens != pad
+        segments = ops.cast(there, "int32")
+    if positions is None:
+        positions = ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))
+    return tokens, segments, positions
