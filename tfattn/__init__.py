@@ -45,7 +45,7 @@ _NAMES = {
     "Tokens": "tfattn.models.config",
     "Classify": "tfattn.models.config",
     "Pool": "tfattn.models.config",
-    "Stack": "tfattn.models.transformer",
+    "Stack": "tfattn.models.stack",
     "Transformer": "tfattn.models.transformer",
     "EncoderDecoder": "tfattn.models.encoder_decoder",
     "build": "tfattn.models.build",

@@ -19,6 +19,11 @@ ENCODER = TransformerConfig(
 )  # fmt: skip
 DECODER = replace(ENCODER, masks=(tfattn.Causal(),), layout=("self", "cross", "feedforward"))
 T5 = EncoderDecoderConfig(ENCODER, DECODER)
+LEARNED = EncoderDecoderConfig(
+    *(replace(side, position="learned", max_length=3) for side in (ENCODER, DECODER))
+)
+IDS = np.ones((1, 4), int)
+PAIR = {"tokens": IDS[:, :3], "target_tokens": IDS}
 HEAD = Tokens(transform=False, bias=False, scaled=True)
 
 
@@ -140,6 +145,8 @@ def test_it_is_saved_as_keras_saves(rng, close, tmp_path):
         (lambda: tfattn.build(DECODER), "layout: expected 'cross' in the decoder of an"),
         (lambda: tfattn.build(T5, Classify()), "expected none, or one over the vocabulary"),
         (lambda: tfattn.build(T5)({"tokens": np.ones((1, 2), int)}), "expected target_tokens"),
+        (lambda: tfattn.build(T5)({**PAIR, "targets": IDS}), "both targets and target_weights"),
+        (lambda: tfattn.build(LEARNED)(PAIR), "target_tokens: expected at most 3 columns"),
         (lambda: tfattn.build(T5)({"target": np.ones((1, 2), int)}), "unknown feature 'target'"),
     ],
 )

@@ -9,7 +9,7 @@ from tfattn.errors import InputError
 from tfattn.mechanisms.positions import bucket_of
 from tfattn.models.cache import empty
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
-from tfattn.models.transformer import Stack
+from tfattn.models.stack import Stack
 
 CONFIG = TransformerConfig(
     dim=12, depth=3, heads=3, hidden_dim=20, vocab_size=40, max_length=16, norm_epsilon=1e-6

@@ -22,7 +22,8 @@ from tfattn.models.config import (
     needs_pooler,
 )
 from tfattn.models.encoder_decoder import EncoderDecoder
-from tfattn.models.transformer import Stack, Transformer
+from tfattn.models.stack import Stack
+from tfattn.models.transformer import Transformer
 
 POSITIONS = {  # what the stem adds
     "learned": lambda config, **kw: Learned(
@@ -47,34 +48,8 @@ BIASES = {  # what the stack adds to the scores of all its blocks
 }
 
 SUBLAYERS = {
-    "self": lambda config, mask, **kw: MultiHeadAttention(
-        config.dim,
-        config.heads,
-        mask,
-        config.attention_dropout,
-        _kernel(config),
-        _of_table(ROTATIONS, config, kw["dtype"], "rotary"),
-        config.kv_heads,
-        (config.has_qkv_bias(), config.bias),
-        config.score_scale,
-        _residual_kernel(config),
-        config.head_dim,
-        **kw,
-    ),
-    "cross": lambda config, mask, **kw: MultiHeadAttention(
-        config.dim,
-        config.heads,
-        Everything(),
-        config.attention_dropout,
-        _kernel(config),
-        None,
-        config.kv_heads,
-        (config.has_qkv_bias(), config.bias),
-        config.score_scale,
-        _residual_kernel(config),
-        config.head_dim,
-        **kw,
-    ),
+    "self": lambda config, mask, **kw: _attention(config, mask, ROTATIONS, **kw),
+    "cross": lambda config, mask, **kw: _attention(config, Everything(), {}, **kw),
     "feedforward": lambda config, mask, **kw: FeedForward(
         config.dim,
         config.hidden_dim,
@@ -222,6 +197,23 @@ def _block(config, index, policy):
         config.norm_kind,
         dtype=policy,
         name=f"block_{index}",
+    )
+
+
+def _attention(config, mask, rotations, **kw):
+    return MultiHeadAttention(
+        config.dim,
+        config.heads,
+        mask,
+        config.attention_dropout,
+        _kernel(config),
+        _of_table(rotations, config, kw["dtype"], "rotary"),
+        config.kv_heads,
+        (config.has_qkv_bias(), config.bias),
+        config.score_scale,
+        _residual_kernel(config),
+        config.head_dim,
+        **kw,
     )
 
 

@@ -8,12 +8,12 @@ from keras import ops
 from tfattn.blocks.heads import TokensHead
 from tfattn.errors import InputError
 from tfattn.models.config import EncoderDecoderConfig, Head, Tokens
-from tfattn.models.transformer import ASKED, Stack
-from tfattn.spec import unknown
+from tfattn.models.features import check, placed, wanted
+from tfattn.models.stack import Stack
 
 Tensor = Any
-SOURCE = ("tokens", "segments", "positions")
-TARGET = ("target_tokens", "target_segments", "target_positions")
+INPUTS = ("tokens", "segments", "positions")
+INPUTS += tuple(f"target_{name}" for name in INPUTS)
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -88,12 +88,9 @@ class EncoderDecoder(keras.Model):
         Returned with it if asked for: the attention weights of the encoder's blocks (b, h, s, s),
         and pairs of the decoder's, (b, h, t, t) of itself and (b, h, t, s) of the source.
         """
-        known = (*SOURCE, *TARGET, *ASKED)
-        for name in features:
-            if name not in known:
-                raise InputError(f"features: {unknown('feature', name, known)}")
+        check(features, INPUTS)
         memory, memory_segments, seen = self._read(features, training, return_weights)
-        tokens, segments, positions = _placed(features, TARGET, self.config.decoder.pad_id)
+        tokens, segments, positions = placed(features, self.config.decoder, "target_")
         hidden = self.decoder(
             self.target_stem(tokens, positions, training=training),
             positions=positions,
@@ -113,7 +110,7 @@ class EncoderDecoder(keras.Model):
         return memory, segments
 
     def _read(self, features, training, return_weights):
-        tokens, segments, positions = _placed(features, SOURCE, self.config.encoder.pad_id)
+        tokens, segments, positions = placed(features, self.config.encoder)
         memory = self.encoder(
             self.stem(tokens, positions, training=training),
             positions=positions,
@@ -128,12 +125,11 @@ class EncoderDecoder(keras.Model):
         if not self.heads:
             return hidden
         (head,) = self.heads
-        wanted = [features[name] for name in ("targets", "target_weights") if name in features]
         return self.head_layers[head.name](
             hidden,
             ops.convert_to_tensor(self.target_stem.tokens.embeddings) if head.tied else None,
             features.get("predict_positions"),
-            tuple(wanted) or None,
+            wanted(features),
             training=training,
         )
 
@@ -156,16 +152,3 @@ class EncoderDecoder(keras.Model):
             *(Head.from_json(head) for head in config["heads"]),
             dtype=config["dtype"],
         )
-
-
-def _placed(features, names, pad):
-    """Return tokens, segments and positions, with their defaults, all (b, t)."""
-    tokens, segments, positions = (features.get(name) for name in names)
-    if tokens is None:
-        raise InputError(f"features: expected {names[0]}. Received: {', '.join(features)}.")
-    if segments is None:
-        there = ops.ones_like(tokens) if pad is None else tokens != pad
-        segments = ops.cast(there, "int32")
-    if positions is None:
-        positions = ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))
-    return tokens, segments, positions

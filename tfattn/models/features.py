@@ -1,0 +1,55 @@
+"""What models are given: the names of their features, and what stands for those left out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras import ops
+
+from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
+from tfattn.spec import unknown
+
+Tensor = Any
+ASKED = ("predict_positions", "targets", "target_weights")  # of a Tokens head
+
+
+def check(features: Mapping[str, Tensor], known: tuple[str, ...]) -> None:
+    """Complain of features that are unknown, or that go with another."""
+    for name in features:
+        if name not in (*known, *ASKED):
+            raise InputError(f"features: {unknown('feature', name, (*known, *ASKED))}")
+    if ("targets" in features) != ("target_weights" in features):
+        raise InputError("features: expected both targets and target_weights. Received one.")
+
+
+def placed(
+    features: Mapping[str, Tensor], config: TransformerConfig, side: str = ""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return tokens, segments and positions, all (b, t), with their defaults.
+
+    Args:
+        features: as the models describe them.
+        config: of the stack that reads them.
+        side: what their names begin with, such as "target_".
+
+    Raises:
+        InputError: no tokens, or more columns than learned positions.
+    """
+    names = [f"{side}{name}" for name in ("tokens", "segments", "positions")]
+    tokens, segments, positions = (features.get(name) for name in names)
+    if tokens is None:
+        raise InputError(f"features: expected {names[0]}. Received: {', '.join(features)}.")
+    if segments is None:
+        pad = config.pad_id
+        segments = ops.cast(ops.ones_like(tokens) if pad is None else tokens != pad, "int32")
+    if positions is None:
+        length, limit = tokens.shape[1], config.max_length
+        if config.position == "learned" and length is not None and length > limit:
+            raise InputError(f"{names[0]}: expected at most {limit} columns. Received: {length}.")
+        positions = ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))
+    return tokens, segments, positions
+
+
+def wanted(features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Return targets and their weights, where they are given."""
+    return (features["targets"], features["target_weights"]) if "targets" in features else None
