@@ -9,6 +9,7 @@ import tfattn
 from tfattn.errors import InputError
 from tfattn.families import FAMILIES, PRESETS, gpt2, preset
 from tfattn.families import llama as llama_family
+from tfattn.families import t5 as t5_family
 from tfattn.models.config import Classify, Pool, Tokens
 
 
@@ -65,6 +66,34 @@ COUNTS = {  # exact: of BERT with the pooler, of the others with their head over
     "llama2-70b": 68_976_648_192,
     "tinyllama-1.1b": 1_100_048_384,
 }
+T5_STEM = 32_128  # rows of the embeddings
+
+
+def t5(dim, depth, width, hidden, gated=False):
+    """Return those of a T5, all written out; `width` is that of all heads together."""
+    feedforward = (3 if gated else 2) * dim * hidden + dim
+    attention = 4 * dim * width + dim
+    heads = width // 64
+    stacks = 2 * (32 * heads + dim) + depth * (3 * attention + 2 * feedforward)
+    return stacks + T5_STEM * dim * (2 if gated else 1)
+
+
+COUNTS |= {
+    "t5-tiny": t5(128, 2, 128, 512),
+    "t5-mini": t5(256, 4, 256, 1024),
+    "t5-small": 60_506_624,  # transformers, and so on
+    "t5-base": 222_903_552,
+    "t5-large": 737_668_096,
+    "t5-3b": 2_851_598_336,
+    "t5-11b": 11_307_321_344,
+    "t5-v1.1-tiny": t5(128, 2, 128, 344, gated=True),
+    "t5-v1.1-mini": t5(256, 4, 256, 688, gated=True),
+    "t5-v1.1-small": 76_961_152,
+    "t5-v1.1-base": 247_577_856,
+    "t5-v1.1-large": 783_150_080,
+    "t5-v1.1-xl": 2_849_757_184,
+    "t5-v1.1-xxl": 11_135_332_352,
+}
 PUBLISHED_LLAMAS = ("llama-7b", "llama2-70b", "tinyllama-1.1b")
 
 
@@ -95,6 +124,7 @@ def test_the_count_is_the_published_one(name):
     head = next(family.HEAD for family in FAMILIES.values() if name in family.PRESETS)
     head = Pool() if name.startswith("bert") else head
     head = llama_family.UNTIED if name in PUBLISHED_LLAMAS else head
+    head = t5_family.head(name) if name.startswith("t5") else head
     assert PRESETS[name].parameter_count((head,)) == COUNTS[name]
 
 
@@ -151,7 +181,8 @@ def test_a_rename_table_has_no_name_twice(family):
 def test_fields_of_a_family_are_fields_of_the_config(family):
     kind = family.FORMAT
     for ours in (*kind.derived, *kind.values, *(ours for _, ours in kind.fields)):
-        assert hasattr(kind.base, ours)
+        side = getattr(kind.base, "encoder", kind.base)
+        assert hasattr(side, ours.rpartition(".")[2])
 
 
 def test_every_public_name_is_there():

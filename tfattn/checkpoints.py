@@ -7,12 +7,12 @@ from typing import Any, Literal
 from tfattn.errors import InputError
 from tfattn.huggingface import read_published
 from tfattn.models.build import build
-from tfattn.models.config import Head, TransformerConfig
-from tfattn.models.transformer import Transformer
+from tfattn.models.config import Head, ModelConfig
 from tfattn.spec import Spec
 from tfattn.weights import (
     CONFIG,
     WEIGHTS,
+    Model,
     Weights,
     arrays,
     assign,
@@ -27,17 +27,17 @@ from tfattn.weights import (
 class Saved(Spec):
     """What `config.json` of a folder of ours says."""
 
-    config: TransformerConfig
+    config: ModelConfig
     heads: tuple[Head, ...] = ()
     format: Literal["tfattn"] = "tfattn"
 
 
-def save(model: Transformer, folder: str | Path) -> None:
+def save(model: Model, folder: str | Path) -> None:
     """Write the model to `folder`: `config.json` and `model.safetensors`."""
     write(folder, Saved(model.config, model.heads).to_json(), arrays(model))
 
 
-def load(folder: str | Path, dtype: Any = None) -> Transformer:
+def load(folder: str | Path, dtype: Any = None) -> Model:
     """Read what `save` wrote.
 
     Raises:
@@ -49,7 +49,7 @@ def load(folder: str | Path, dtype: Any = None) -> Transformer:
     return model
 
 
-def read(folder: str | Path) -> tuple[TransformerConfig, tuple[Head, ...], Weights]:
+def read(folder: str | Path) -> tuple[ModelConfig, tuple[Head, ...], Weights]:
     """Read a folder of ours or a published one: config, heads, and arrays by our weight path.
 
     Raises:

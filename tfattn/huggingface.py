@@ -15,11 +15,20 @@ from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.families.format import Format
 from tfattn.models.build import build
-from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
-from tfattn.models.transformer import Transformer
+from tfattn.models.config import (
+    Classify,
+    EncoderDecoderConfig,
+    Head,
+    ModelConfig,
+    Pool,
+    Tokens,
+    TransformerConfig,
+    changed,
+)
 from tfattn.spec import unknown
 from tfattn.weights import (
     CONFIG,
+    Model,
     Weights,
     arrays,
     assign,
@@ -35,7 +44,7 @@ STARTS = ("embedding_std", "kernel_std", "scaled_residual")
 
 def from_huggingface(
     folder: str | Path, heads: Iterable[Head] | None = None, dtype: Any = None
-) -> Transformer:
+) -> Model:
     """Build a model from a published checkpoint, without its library.
 
     Args:
@@ -56,7 +65,7 @@ def from_huggingface(
     return model
 
 
-def to_huggingface(model: Transformer, folder: str | Path, model_type: str | None = None) -> None:
+def to_huggingface(model: Model, folder: str | Path, model_type: str | None = None) -> None:
     """Write the model as published checkpoints are written; `from_huggingface` reads it.
 
     Args:
@@ -76,14 +85,15 @@ def to_huggingface(model: Transformer, folder: str | Path, model_type: str | Non
         raise InputError(misfits[0])
     architecture = kind.architectures[_names(model)]
     described = {theirs: _their_value(kind, config, ours) for theirs, ours in kind.fields}
-    described["initializer_range"] = config.kernel_std or config.dim**-0.5
+    if isinstance(config, TransformerConfig):
+        described["initializer_range"] = config.kernel_std or config.dim**-0.5
     described |= {"model_type": kind.model_type, "architectures": [architecture]}
     described["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
     described["tie_word_embeddings"] = all(h.tied for h in model.heads if isinstance(h, Tokens))
-    described |= kind.describe(config)
+    described |= kind.describe(config, model.heads)
     ours = arrays(model)
     parts = {path.split("/")[0] for path in ours}
-    rows = [r for r in _rows(kind, config.depth) if r.ours and r.ours.split("/")[0] in parts]
+    rows = [r for r in _rows(kind, config) if r.ours and r.ours.split("/")[0] in parts]
     different = sorted(set(ours) ^ {str(row.ours) for row in rows})
     if different:
         raise InputError(
@@ -99,7 +109,7 @@ def to_huggingface(model: Transformer, folder: str | Path, model_type: str | Non
     write(folder, described, theirs)
 
 
-def read_published(folder: Path) -> tuple[TransformerConfig, tuple[Head, ...], Weights]:
+def read_published(folder: Path) -> tuple[ModelConfig, tuple[Head, ...], Weights]:
     """Read a published folder: config, heads, and arrays by our weight path.
 
     Raises:
@@ -121,7 +131,7 @@ def read_published(folder: Path) -> tuple[TransformerConfig, tuple[Head, ...], W
         theirs = {kind.prefix + n if n.startswith(kind.bare) else n: w for n, w in theirs.items()}
     heads = kind.heads(described, {name: weight.shape for name, weight in theirs.items()})
     rows: dict[str, list] = {}
-    for row in _rows(kind, config.depth):
+    for row in _rows(kind, config):
         rows.setdefault(row.theirs, []).append(row)
     # A file may write out the tied matrix once more.
     tied = any(isinstance(head, Tokens) and head.tied for head in heads)
@@ -151,33 +161,58 @@ def _config(kind, described, where):
         for name, values in kind.values.items():
             if isinstance(given.get(name), str):
                 given[name] = values.get(given[name], given[name])
-        if described.get("initializer_range") is not None:
+        if isinstance(kind.base, TransformerConfig) and described.get("initializer_range"):
             given["kernel_std"] = described["initializer_range"]
-        return replace(kind.base, **given, **kind.derive(described))
+        return _with(kind.base, given | kind.derive(described))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
-def _their_value(kind: Format, config: TransformerConfig, ours: str) -> Any:
-    value = getattr(config, ours)
+def _with(base: ModelConfig, given: dict[str, Any]) -> ModelConfig:
+    """Return the config with fields of both sides, and those of one that `encoder.depth` names."""
+    config = changed(base, **{name: value for name, value in given.items() if "." not in name})
+    for name, value in given.items():
+        side, dot, field = name.partition(".")
+        if dot:
+            config = replace(config, **{side: replace(getattr(config, side), **{field: value})})
+    return config
+
+
+def _sides(config: ModelConfig) -> dict[str, TransformerConfig]:
+    """Return the stacks of a config by what the names of their fields begin with."""
+    if isinstance(config, EncoderDecoderConfig):
+        return {"encoder.": config.encoder, "decoder.": config.decoder}
+    return {"": config}
+
+
+def _their_value(kind: Format, config: ModelConfig, ours: str) -> Any:
+    value = getattr(next(iter(_sides(config).values())), ours)
     known = {own: theirs for theirs, own in kind.values.get(ours, {}).items()}
     return known.get(value, value) if isinstance(value, str) else value
 
 
-def _names(model: Transformer) -> tuple[str, ...]:
+def _names(model: Model) -> tuple[str, ...]:
     return tuple(sorted(head.name for head in model.heads if not isinstance(head, Pool)))
 
 
-def _misfits(model: Transformer, kind: Format) -> list[str]:
+def _misfits(model: Model, kind: Format) -> list[str]:
     """Return what this format has no name for, a sentence each."""
-    said, config = [], model.config
+    said, bases, sides = [], _sides(kind.base), _sides(model.config)
+    if set(bases) != set(sides):
+        ours = ("an encoder and a decoder" if len(s) > 1 else "one stack" for s in (bases, sides))
+        said.append(f"config: expected {next(ours)} for {kind.model_type}. Received: {next(ours)}.")
+        bases = dict.fromkeys(sides, next(iter(bases.values())))
     named = {*STARTS, *kind.derived, *(ours for _, ours in kind.fields)}
-    for field in (f.name for f in fields(config) if f.name not in named):
-        only, received = getattr(kind.base, field), getattr(config, field)
+    for side, field in ((s, f.name) for s in sides for f in fields(sides[s])):
+        only, received = getattr(bases[side], field), getattr(sides[side], field)
+        if field in named and f"{side}{field}" not in named:  # one of theirs for both sides
+            only = getattr(next(iter(sides.values())), field)
+        elif f"{side}{field}" in named:
+            continue
         if received != only:
             said.append(
-                f"TransformerConfig.{field}: expected {only!r}, which is all that the format of "
-                f"{kind.model_type} knows. Received: {received!r}."
+                f"TransformerConfig.{side}{field}: expected {only!r}, which is all that the format "
+                f"of {kind.model_type} knows. Received: {received!r}."
             )
     names = _names(model)
     mean = [h.pool for h in model.heads if isinstance(h, Classify) and h.pool != "pooler"]
@@ -191,5 +226,11 @@ def _misfits(model: Transformer, kind: Format) -> list[str]:
     return said
 
 
-def _rows(kind: Format, depth: int):
-    return [written for row in kind.renames for written in row.for_layers(depth)]
+def _rows(kind: Format, config: ModelConfig):
+    depths = {side.removesuffix("."): own.depth for side, own in _sides(config).items()}
+    deepest = max(depths.values())
+    return [
+        written
+        for row in (*kind.renames, *kind.more(config))
+        for written in row.for_layers(depths.get((row.ours or "").split("/")[0], deepest))
+    ]

@@ -163,10 +163,12 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
     if annotation is Any:
         return value
     if origin in (typing.Union, types.UnionType):
+        specs = [choice for choice in arguments if _is_spec(choice)]
+        if specs and isinstance(value, dict):  # says what is wrong with the kind that it names
+            name = str(value.get("spec"))
+            kind = next((choice for choice in specs if name in _kinds(choice)), specs[0])
+            return kind.from_json(value, where)
         for choice in arguments:
-            named = _is_spec(choice) and isinstance(value, dict) and str(value.get("spec"))
-            if named and named in _kinds(choice):
-                return choice.from_json(value, where)  # or says what is wrong with this kind
             with contextlib.suppress(InputError):
                 return _convert(value, choice, where)
     elif origin is typing.Literal:
@@ -205,5 +207,14 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
             return value
     elif value is None if annotation is type(None) else isinstance(value, annotation):
         return value
-    wanted = getattr(annotation, "__name__", None) if not origin else None
-    raise InputError(f"{where}: expected {wanted or annotation}. Received: {value!r}.")
+    raise InputError(f"{where}: expected {_called(annotation)}. Received: {value!r}.")
+
+
+def _called(annotation: Any) -> str:
+    """Return what people call a type."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return " or ".join(map(_called, typing.get_args(annotation)))
+    if annotation is type(None):
+        return "None"
+    plain = typing.get_origin(annotation) is None
+    return getattr(annotation, "__name__", str(annotation)) if plain else str(annotation)

@@ -15,15 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tfattn.errors import InputError
-from tfattn.models.config import TransformerConfig
-from tfattn.models.transformer import Transformer
+from tfattn.models.build import Model
+from tfattn.models.config import ModelConfig
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 Weights = dict[str, np.ndarray]
 
 
 def assign(
-    model: Transformer,
+    model: Model,
     weights: Mapping[str, np.ndarray],
     where: str | Path = "weights",
     fresh: tuple[str, ...] = (),
@@ -58,7 +58,7 @@ def assign(
             variable.assign(weights[path])
 
 
-def check_size(config: TransformerConfig, weights: Weights, where: str | Path) -> None:
+def check_size(config: ModelConfig, weights: Weights, where: str | Path) -> None:
     """Complain of a config of a far larger model than the weights are of, before it is allocated.
 
     Raises:
@@ -72,7 +72,7 @@ def check_size(config: TransformerConfig, weights: Weights, where: str | Path) -
         )
 
 
-def arrays(model: Transformer) -> Weights:
+def arrays(model: Model) -> Weights:
     """Return the arrays of a model by weight path."""
     return {path: np.asarray(v) for path, v in model.weights_by_path().items()}
 

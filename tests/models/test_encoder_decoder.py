@@ -10,7 +10,10 @@ from test_transformer import gelu, split
 import tfattn
 from tfattn.errors import InputError
 from tfattn.mechanisms.positions import bucket_of
+from tfattn.models.beam import loop_of
 from tfattn.models.config import Classify, EncoderDecoderConfig, Tokens, TransformerConfig
+from tfattn.models.generate import start
+from tfattn.models.sampling import Sampling
 
 ENCODER = TransformerConfig(
     dim=12, depth=2, heads=3, head_dim=6, hidden_dim=20, vocab_size=40, position="buckets",
@@ -73,9 +76,51 @@ def test_a_whole_encoder_decoder_equals_the_reference(rng, close):
     hidden = stack(table[target], w, "decoder", causal, False, memory, there)
     expected = hidden / np.sqrt(12) @ table.T
     close(model({"tokens": source, "target_tokens": target}), expected)
-    read, segments = model.read({"tokens": source})
-    close(np.asarray(read)[0], memory[0])
-    np.testing.assert_array_equal(np.asarray(segments), source != 0)
+
+
+def test_tokens_one_by_one_are_those_of_the_whole_target(rng, close, array):
+    model, _ = model_and_weights(rng)
+    source, target = rng.integers(1, 40, size=(2, 7)), rng.integers(1, 40, size=(2, 5))
+    source[1, 5:] = 0
+    whole = array(model({"tokens": source, "target_tokens": target}))
+    held, memory = model.begin({"tokens": source}, 8)
+    assert {len(x) % 2 for x in memory} == {0} and len(memory) == 1 + 2 * 2
+    for columns in (slice(0, 1), slice(1, 4), slice(4, 5)):
+        positions = np.broadcast_to(np.arange(5)[columns], target[:, columns].shape)
+        features = {"tokens": target[:, columns], "positions": positions}
+        features["segments"] = np.ones_like(positions)
+        hidden, held = model.advance(features, held, memory)
+        close(model.logits(hidden), whole[:, columns])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(greedy=True), Sampling(beams=3, length_penalty=0.0)])
+def test_a_target_is_written_as_a_search_over_whole_passes_finds_it(rng, array, sampling):
+    model, _ = model_and_weights(rng)
+    source = rng.integers(1, 40, size=(3, 7))
+    source[1, 4:] = 0
+    features = {"tokens": source, "segments": (source != 0).astype(int)}
+    stops = np.array([1, 2], "int32")
+    state = start(model, features, 0, 6, sampling)
+    found = loop_of(sampling)(model, state, 6, np.zeros((3, 6), "float32"), stops, sampling)
+    for row in range(3):
+        beams, done = [([0], 0.0)], []
+        for _ in range(5):
+            ways = []
+            for text, score in beams:
+                given = {"tokens": source[row : row + 1], "target_tokens": np.array([text])}
+                given["target_segments"] = np.ones_like(given["target_tokens"])
+                z = array(model(given)).astype("float64")[0, -1]
+                log_p = z - z.max() - np.log(np.exp(z - z.max()).sum())
+                ways += [([*text, token], score + log_p[token]) for token in range(40)]
+            ways.sort(key=lambda way: -way[1])
+            if sampling.greedy:
+                ways = ways[:1]
+            done += [way for way in ways[: 3 * sampling.beams] if way[0][-1] in stops]
+            beams = [way for way in ways if way[0][-1] not in stops][: sampling.beams]
+        ended = [(text[:-1], score) for text, score in done]
+        best = (ended or beams)[0] if sampling.greedy else max(ended + beams, key=lambda x: x[1])
+        there = array(found.segments)[row] != 0
+        assert array(found.tokens)[row][there].tolist() == best[0]
 
 
 def test_paths_are_those_of_one_stem_and_two_stacks(rng):

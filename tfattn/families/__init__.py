@@ -1,18 +1,18 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
 from tfattn.errors import InputError
-from tfattn.families import bert, gpt1, gpt2, gpt3, llama
-from tfattn.models.config import TransformerConfig
+from tfattn.families import bert, gpt1, gpt2, gpt3, llama, t5
+from tfattn.models.config import ModelConfig
 from tfattn.spec import unknown
 
-FAMILIES = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "llama": llama}
-PRESETS: dict[str, TransformerConfig] = {
+FAMILIES = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "llama": llama, "t5": t5}
+PRESETS: dict[str, ModelConfig] = {
     name: config for family in FAMILIES.values() for name, config in family.PRESETS.items()
 }
 FORMATS = {family.FORMAT.model_type: family.FORMAT for family in FAMILIES.values()}
 
 
-def preset(name: str) -> TransformerConfig:
+def preset(name: str) -> ModelConfig:
     """Return the configuration called `name`, such as "bert-base-uncased".
 
     Raises:

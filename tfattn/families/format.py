@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfattn.models.config import Head, Tokens, TransformerConfig
+from tfattn.models.config import Head, ModelConfig, Tokens
 from tfattn.renames import Rename
 
 Described = Mapping[str, Any]  # their config.json
@@ -15,9 +15,11 @@ class Format:
     """One `model_type` of Hugging Face, read forwards to load a file and backwards to write it."""
 
     model_type: str
-    base: TransformerConfig  # what all models of this type have in common
-    fields: tuple[tuple[str, str], ...]  # theirs in config.json, ours in TransformerConfig
-    renames: tuple[Rename, ...]
+    base: ModelConfig  # what all models of this type have in common
+    # Theirs in config.json, ours in the config: of both sides where it has two, of one of them as
+    # `encoder.depth`.
+    fields: tuple[tuple[str, str], ...]
+    renames: tuple[Rename, ...]  # of every model
     prefix: str  # of the names of the model without its heads
     bare: tuple[str, ...]  # how those names begin where a file was saved without heads
     # From their config and the shapes of their weights, the heads that a file was saved with.
@@ -28,8 +30,10 @@ class Format:
     legacy: tuple[tuple[str, str], ...] = ()  # suffixes of old files, as they are called now
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # our field: theirs, ours
     derive: Callable[[Described], dict[str, Any]] = lambda described: {}  # our fields, by their all
-    describe: Callable[[TransformerConfig], dict[str, Any]] = lambda config: {}  # and the reverse
+    # And the reverse.
+    describe: Callable[[Any, tuple[Head, ...]], dict[str, Any]] = lambda config, heads: {}
     derived: tuple[str, ...] = ()  # names of the fields that `derive` gives
+    more: Callable[[Any], tuple[Rename, ...]] = lambda config: ()  # renames of a model of ours
 
 
 def layer_norm(theirs: str, ours: str) -> tuple[Rename, Rename]:

@@ -52,7 +52,7 @@ FORMAT = Format(
     values={"activation": {"gelu": "gelu-tanh"}},  # what they call gelu is the approximation
     derive=lambda described: {"hidden_dim": 4 * described.get("n_embd", BASE.dim)},
     derived=("hidden_dim",),
-    describe=lambda config: {"embd_pdrop": config.dropout},
+    describe=lambda config, heads: {"embd_pdrop": config.dropout},
     renames=(
         Rename("transformer.tokens_embed.weight", "stem/tokens/embeddings"),
         Rename("transformer.positions_embed.weight", "stem/positions/embeddings"),

@@ -103,7 +103,7 @@ FORMAT = Format(
     derive=lambda described: (
         {} if described.get("n_inner") else {"hidden_dim": 4 * described.get("n_embd", SMALL.dim)}
     ),
-    describe=lambda config: {
+    describe=lambda config, heads: {
         "embd_pdrop": config.dropout,
         "bos_token_id": None,
         "eos_token_id": None,

@@ -69,7 +69,7 @@ def _masks(described):
     return {"masks": tuple(kinds[kind] for group, times in said for kind in group * times)}
 
 
-def _describe(config):
+def _describe(config, heads):
     masks = [config.masks[i % len(config.masks)] for i in range(config.depth)]
     windows = [m.second for m in masks if isinstance(m, And) and isinstance(m.second, Window)]
     widths = {window.left + 1 for window in windows}

@@ -64,7 +64,7 @@ def _derive(described):
     return {"rotary_base": float(rope.get("rope_theta") or 10_000.0)}
 
 
-def _describe(config):
+def _describe(config, heads):
     return {
         "num_key_value_heads": config.kv_heads or config.heads,
         "head_dim": config.head_width(),

@@ -33,6 +33,7 @@ class MultiHeadAttention(keras.layers.Layer):
         scale: of the dot products; default 1 / sqrt(e).
         output_initializer: of the last kernel; default `initializer`.
         head_dim: width e of a head; default d / h.
+        query_initializer: of the first kernel; default `initializer`.
 
     Raises:
         ValueError: `dim` does not divide by `heads` and there is no `head_dim`, or `heads` does not
@@ -52,6 +53,7 @@ class MultiHeadAttention(keras.layers.Layer):
         scale: float | None = None,
         output_initializer: Any = None,
         head_dim: int | None = None,
+        query_initializer: Any = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,6 +67,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.dim, self.heads, self.kv_heads, self.bias = dim, heads, kv_heads, tuple(bias)
         self.initializer = keras.initializers.get(initializer)
         self.output_initializer = keras.initializers.get(output_initializer or initializer)
+        self.query_initializer = keras.initializers.get(query_initializer or initializer)
         self.position = position
         own = {"dtype": self.dtype_policy}
         score = ScaledDotProduct(scale, name="score", **own)
@@ -73,7 +76,8 @@ class MultiHeadAttention(keras.layers.Layer):
         split, shared = (heads, self.head_dim), (kv_heads, self.head_dim)
         # Each kernel draws its own numbers: one initializer object would repeat them.
         for name, target in (("query", split), ("key", shared), ("value", shared)):
-            start = self.initializer.clone()
+            own_start = self.query_initializer if name == "query" else self.initializer
+            start = own_start.clone()
             setattr(self, name, Projection((dim,), target, start, self.bias[0], name=name, **own))
         start = self.output_initializer.clone()
         self.output_projection = Projection(
@@ -184,6 +188,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "scale": self.attention.score.scale,
             "head_dim": self.head_dim,
             "output_initializer": keras.initializers.serialize(self.output_initializer),
+            "query_initializer": keras.initializers.serialize(self.query_initializer),
         }
 
     @classmethod

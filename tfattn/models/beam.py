@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from tfattn.models.cache import SHARED
-from tfattn.models.generate import State, decode
+from tfattn.models.generate import Model, State, decode
 from tfattn.models.long_rows import top_k
 from tfattn.models.sampling import Sampling
-from tfattn.models.transformer import Transformer
 
 Tensor = Any
 NEVER = -1e30  # a score that loses; finite, or differences of it are NaN
@@ -36,13 +34,23 @@ class Beams(NamedTuple):
     cache: tuple[Tensor, ...]
 
 
+class Ranked(NamedTuple):
+    """The best texts that were found, in falling order."""
+
+    tokens: Tensor  # (b, k, s) int32, each after its prompt, 0 where there is no token
+    segments: Tensor  # (b, k, s) int32: 1 where there is a token
+    scores: Tensor  # (b, k); NEVER where fewer texts are possible
+    ended: Tensor  # (b, k) bool: whether it ended before there was no room left
+    column: Tensor  # () int32, the first that no text reached
+
+
 def loop_of(sampling: Sampling) -> Callable[..., State]:
     """Return `search` or `decode`, which take and return the same."""
     return search if sampling.beams > 1 else decode
 
 
 def search(
-    model: Transformer,
+    model: Model,
     state: State,
     limit: Tensor,
     uniform: Tensor,
@@ -54,11 +62,21 @@ def search(
     There is no chance in it, so that `uniform` is not read. The texts are whole: what is returned
     cannot be gone on from.
     """
+    found = ranked(model, state, limit, stops, sampling)
+    ended = ops.logical_or(state.ended, found.ended[:, 0])
+    new = {"column": found.column, "tokens": found.tokens[:, 0], "segments": found.segments[:, 0]}
+    return state._replace(**new, ended=ended)
+
+
+def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: Sampling) -> Ranked:
+    """Return the `sampling.beams` best texts that are found; arguments are those of `decode`."""
     k, vocabulary, begin = sampling.beams, model.config.vocab_size, state.column
     batch, length = ops.shape(state.tokens)[0], ops.shape(state.tokens)[1]
     wide = min(k * (1 + stops.shape[0]), k * vocabulary)  # k of them do not end, whatever they are
     known = ops.sum(state.segments, axis=1)  # (b,) tokens of the prompts
     row = ops.arange(batch, dtype="int32")[:, None] * k
+    same = ops.repeat(ops.arange(batch, dtype="int32"), k)
+    memory = tuple(_rows(x, same, batch) for x in state.memory)
 
     def worth(log_p, count):  # scores of texts of so many tokens
         return log_p / ((5.0 + ops.cast(count, "float32")) / 6.0) ** sampling.length_penalty
@@ -93,19 +111,16 @@ def search(
         source, token = _of(best, source), _of(best, token)  # (b, k)
         tokens = ops.slice_update(_of(best, texts), (0, 0, beams.column), token[..., None])
         rows = ops.reshape(row + source, (-1,))
-        kept = (ops.take(x, _heads(rows, x, batch * k), axis=0) for x in beams.cache[SHARED:])
+        kept = tuple(_rows(x, rows, batch * k) for x in beams.cache)
         place = ops.repeat(known + count - 1, k)[:, None]
         features = {"tokens": ops.reshape(token, (-1, 1)), "positions": place}
         features["segments"] = ops.ones_like(place)
-        hidden, held = model.encode(features, cache=(*beams.cache[:SHARED], *kept))
+        hidden, held = model.advance(features, kept, memory)
         new = Beams(beams.column + 1, tokens, log_p, done, lengths, scores, hidden[:, 0], held)
         return tuple(new)
 
     first = ops.where(ops.arange(k) == 0, 0.0, NEVER)[None]  # all begin alike: one is followed
     tokens = ops.repeat(state.tokens[:, None], k, axis=1)
-    column, *shared = state.cache[:SHARED]
-    rows = ops.repeat(ops.arange(batch, dtype="int32"), k)
-    kept = (ops.take(x, _heads(rows, x, batch), axis=0) for x in state.cache[SHARED:])
     start = Beams(
         begin,
         tokens,
@@ -114,27 +129,21 @@ def search(
         ops.zeros((batch, k), "int32"),
         ops.full((batch, k), NEVER, "float32"),
         ops.repeat(state.hidden, k, axis=0),
-        (
-            column,
-            *(ops.repeat(x, k, axis=0) for x in shared),
-            *kept,
-        ),
+        tuple(_rows(x, same, batch) for x in state.cache),
     )
     beams = Beams(*ops.while_loop(more, add, tuple(start)))
 
     # What is still followed at the end competes as it is.
     count = beams.column - begin
-    scores = ops.concatenate([beams.scores, worth(beams.log_p, count)], axis=1)
-    best = ops.argmax(scores, axis=1)[:, None]  # (b, 1)
-    texts = _of(best, ops.concatenate([beams.done, beams.tokens], axis=1))[:, 0]
     running = ops.broadcast_to(count, ops.shape(beams.lengths))
+    scores = ops.concatenate([beams.scores, worth(beams.log_p, count)], axis=1)
+    scores, best = ops.top_k(scores, k)
+    texts = _of(best, ops.concatenate([beams.done, beams.tokens], axis=1))
     added = _of(best, ops.concatenate([beams.lengths - 1, running], axis=1))  # without the end
-    places = ops.arange(length, dtype="int32")[None]
-    there = ops.logical_and(places >= begin, places < begin + added)
-    segments = ops.maximum(state.segments, ops.cast(there, "int32"))
-    ended = ops.logical_or(state.ended, best[:, 0] < k)
-    new = {"column": beams.column, "tokens": texts * segments, "segments": segments, "ended": ended}
-    return state._replace(**new)
+    places = ops.arange(length, dtype="int32")[None, None]
+    there = ops.logical_and(places >= begin, places < begin + added[..., None])
+    segments = ops.maximum(state.segments[:, None], ops.cast(there, "int32"))
+    return Ranked(texts * segments, segments, scores, best < k, beams.column)
 
 
 def _of(index, x):
@@ -144,7 +153,13 @@ def _of(index, x):
     return ops.take_along_axis(x, index, axis=1)
 
 
-def _heads(rows, x, count):
-    """Return where the heads (n g) of rows (n,) are in `x`, which has those of `count` rows."""
+def _rows(x, rows, count):
+    """Return the rows (n,) of `x`, which has those of `count` texts, or as many heads of each.
+
+    What is one number for all stays it.
+    """
+    if len(x.shape) == 0:
+        return x
     heads = ops.shape(x)[0] // count
-    return ops.reshape(rows[:, None] * heads + ops.arange(heads, dtype="int32"), (-1,))
+    index = rows[:, None] * heads + ops.arange(heads, dtype="int32")
+    return ops.take(x, ops.reshape(index, (-1,)), axis=0)

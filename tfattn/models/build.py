@@ -9,13 +9,14 @@ from tfattn.blocks.feedforward import FeedForward
 from tfattn.blocks.heads import ClassifyHead, TokensHead
 from tfattn.blocks.stems import TokenStem
 from tfattn.errors import InputError
-from tfattn.mechanisms.masks import Everything, is_causal
+from tfattn.mechanisms.masks import Everything
 from tfattn.mechanisms.multihead import MultiHeadAttention
 from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal
 from tfattn.models.config import (
     Classify,
     EncoderDecoderConfig,
     Head,
+    ModelConfig,
     Pool,
     Tokens,
     TransformerConfig,
@@ -24,6 +25,8 @@ from tfattn.models.config import (
 from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.stack import Stack
 from tfattn.models.transformer import Transformer
+
+Model = Transformer | EncoderDecoder
 
 POSITIONS = {  # what the stem adds
     "learned": lambda config, **kw: Learned(
@@ -41,8 +44,8 @@ BIASES = {  # what the stack adds to the scores of all its blocks
         config.heads,
         config.buckets,
         config.bucket_distance,
-        not all(map(is_causal, config.masks)),
-        _kernel(config),
+        not config.is_causal(),
+        _table(config),
         **kw,
     ),
 }
@@ -69,7 +72,7 @@ HEADS = {
         head.transform,
         config.activation,
         config.norm_epsilon,
-        _kernel(config),
+        _table(config),
         config.norm_kind,
         head.bias,
         head.tied,
@@ -82,9 +85,7 @@ HEADS = {
 }
 
 
-def build(
-    config: TransformerConfig | EncoderDecoderConfig, *heads: Head, dtype: Any = None
-) -> Transformer | EncoderDecoder:
+def build(config: ModelConfig, *heads: Head, dtype: Any = None) -> Model:
     """Return the model that `config` describes, with its weights created.
 
     Args:
@@ -213,6 +214,7 @@ def _attention(config, mask, rotations, **kw):
         config.score_scale,
         _residual_kernel(config),
         config.head_dim,
+        _query_kernel(config),
         **kw,
     )
 
@@ -222,8 +224,22 @@ def _embedding(config):
 
 
 def _kernel(config, scale=1.0):
-    std = config.kernel_std if config.kernel_std is not None else config.dim**-0.5
+    if config.kernel_std == "fan-in":
+        return keras.initializers.VarianceScaling(scale**2, "fan_in", "truncated_normal")
+    return _table(config, scale)
+
+
+def _table(config, scale=1.0):
+    """Return the start of what has a row for each of many things: their number says nothing."""
+    given = isinstance(config.kernel_std, float)
+    std = config.kernel_std if given else config.dim**-0.5
     return keras.initializers.TruncatedNormal(stddev=std * scale)
+
+
+def _query_kernel(config):
+    """Return the start of the kernel of queries, or None for that of the others."""
+    unscaled = config.kernel_std == "fan-in" and config.score_scale == 1.0
+    return _kernel(config, config.head_width() ** -0.5) if unscaled else None
 
 
 def _residual_kernel(config):

@@ -5,11 +5,11 @@ once. `tfattn.models.build` turns a config into a model.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 from tfattn.errors import InputError
-from tfattn.mechanisms.masks import Everything, Mask
+from tfattn.mechanisms.masks import Everything, Mask, is_causal
 from tfattn.spec import Spec
 
 
@@ -91,7 +91,9 @@ class TransformerConfig(Spec):
     dropout: float = 0.1  # after the stem and after each sublayer
     attention_dropout: float = 0.1  # on the attention weights
     embedding_std: float = 0.02  # of new embeddings: normal, cut at two standard deviations
-    kernel_std: float | None = 0.02  # of new kernels, likewise; None = 1 / sqrt(dim)
+    # Of new kernels, likewise; None = 1 / sqrt(dim), fan-in = 1 / sqrt(rows of the kernel), and of
+    # queries whose products are not scaled 1 / sqrt(head_dim) of that (T5, as released).
+    kernel_std: float | Literal["fan-in"] | None = 0.02
     scaled_residual: bool = False  # kernels that write to the stream: over sqrt(2 depth)
     masks: tuple[Mask, ...] = (Everything(),)  # tiled over the depth
     # Of a block; "cross" asks what the encoder read.
@@ -124,7 +126,8 @@ class TransformerConfig(Spec):
         if self.head_dim is not None and self.head_dim < 1:
             self._refuse("head_dim", "at least 1")
         for field in ("types", "embedding_std", "kernel_std"):
-            if (getattr(self, field) or 0) < 0:
+            value = getattr(self, field)
+            if isinstance(value, int | float) and value < 0:
                 self._refuse(field, "0 or more")
 
     def _refuse(self, field, expected):
@@ -166,6 +169,10 @@ class TransformerConfig(Spec):
         """
         positions = self.max_length if self.position == "learned" else 0
         return self.parameter_count() - (self.vocab_size + self.types + positions) * self.dim
+
+    def is_causal(self) -> bool:
+        """Return whether no token sees what follows it, so that text can be written."""
+        return all(map(is_causal, self.masks))
 
     def head_width(self) -> int:
         """Return the width of a head."""
@@ -225,10 +232,56 @@ class EncoderDecoderConfig(Spec):
                     f"Received: {ours} and {theirs}."
                 )
 
+    @property
+    def vocab_size(self) -> int:
+        """Return the size of the vocabulary that is written in."""
+        return self.decoder.vocab_size
+
+    @property
+    def max_length(self) -> int:
+        """Return the most tokens of a text on either side."""
+        return min(self.encoder.max_length, self.decoder.max_length)
+
+    @property
+    def position(self) -> str:
+        """Return the kind of position of the decoder."""
+        return self.decoder.position
+
+    @property
+    def depth(self) -> int:
+        """Return the number of blocks of both."""
+        return self.encoder.depth + self.decoder.depth
+
+    @property
+    def dim(self) -> int:
+        """Return the width of both."""
+        return self.decoder.dim
+
+    @property
+    def heads(self) -> int:
+        """Return the attention heads of a block of the decoder."""
+        return self.decoder.heads
+
+    def is_causal(self) -> bool:
+        """Return whether no token of the target sees what follows it."""
+        return self.decoder.is_causal()
+
     def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
         """Return the exact number of parameters without allocating any."""
         total = self.encoder.parameter_count() + self.decoder.parameter_count(heads)
         return total - self.shared * self.decoder.stem_count()
+
+
+ModelConfig = TransformerConfig | EncoderDecoderConfig
+Config = TypeVar("Config", bound=ModelConfig)
+
+
+def changed(config: Config, **fields: Any) -> Config:
+    """Return `config` with other values of these fields, of both sides where it has two."""
+    if isinstance(config, EncoderDecoderConfig):
+        sides = (replace(side, **fields) for side in (config.encoder, config.decoder))
+        return replace(config, **dict(zip(("encoder", "decoder"), sides, strict=True)))
+    return replace(config, **fields)
 
 
 def needs_pooler(heads: Iterable[Head]) -> bool:

@@ -7,6 +7,7 @@ from keras import ops
 
 from tfattn.blocks.heads import TokensHead
 from tfattn.errors import InputError
+from tfattn.models import cache as caches
 from tfattn.models.config import EncoderDecoderConfig, Head, Tokens
 from tfattn.models.features import check, placed, wanted
 from tfattn.models.stack import Stack
@@ -104,10 +105,49 @@ class EncoderDecoder(keras.Model):
         answer = self._answer(hidden, features, training)
         return (answer, (seen, asked)) if return_weights else answer
 
-    def read(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what the encoder makes of the source, (b, s, d), and its segments (b, s)."""
-        memory, segments, _ = self._read(features, False, False)
-        return memory, segments
+    def begin(
+        self, features: dict[str, Tensor], length: Any
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Read the source; return an empty cache, and the memory: what targets are written from.
+
+        Args:
+            features: tokens (b, s), segments and positions of the source.
+            length: columns of the target that there is room for.
+
+        Returns:
+            A cache (tfattn/models/cache.py), and the segments (b, s) of the source with the keys
+            and values (b g, s, e) that each block of the decoder asks.
+        """
+        read, segments, _ = self._read(features, False, False)
+        kept = [tensor for pair in self.decoder.remember(read) for tensor in pair]
+        batch = ops.shape(read)[0]
+        held = caches.empty(self.config.decoder, batch, length, self.compute_dtype)
+        return held, (ops.cast(segments, "int32"), *kept)
+
+    def advance(
+        self, features: dict[str, Tensor], cache: tuple[Tensor, ...], memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the hidden states (b, t, d) of target tokens that go on, and what the cache holds.
+
+        Args:
+            features: tokens, segments and positions (b, t) of the target.
+            cache: of `begin`, or of the call before.
+            memory: of `begin`.
+        """
+        segments, *kept = memory
+        return self.decoder(
+            self.target_stem(features["tokens"], features["positions"], training=False),
+            positions=features["positions"],
+            segments=features["segments"],
+            cache=cache,
+            memory_segments=segments,
+            remembered=list(zip(kept[::2], kept[1::2], strict=True)),
+            training=False,
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits (b, t, v) of the head from hidden states (b, t, d)."""
+        return self._answer(hidden, {}, False)
 
     def _read(self, features, training, return_weights):
         tokens, segments, positions = placed(features, self.config.encoder)

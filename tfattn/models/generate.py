@@ -1,7 +1,8 @@
 """Generation: a bounded loop over a cache, compiled once for a number of prompts and a width.
 
-`prefill` reads the prompts, `decode` adds tokens; both are pure functions of tensors, to be
-compiled as they are. Prompts stand right-aligned in a buffer (b, s), and all rows grow in a column:
+`prefill` reads the prompts of a language model, or `start` the sources of an encoder-decoder, and
+`decode` adds tokens; all are pure functions of tensors, to be compiled as they are. Prompts stand
+right-aligned in a buffer (b, s), and all rows grow in a column:
 
     tokens      . . a b c | x y .           segments    0 0 1 1 1 | 1 1 0
     (b, s)      d e f g h | z . .           (b, s)      1 1 1 1 1 | 1 0 0    (z ended its text)
@@ -15,9 +16,10 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from tfattn.errors import InputError
-from tfattn.mechanisms.masks import is_causal
 from tfattn.models import cache
+from tfattn.models.build import Model
 from tfattn.models.config import Tokens
+from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.long_rows import draw, likeliest
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
@@ -36,16 +38,44 @@ class State(NamedTuple):
     seen: Tensor  # (b, v) bool: tokens so far, for the repetition penalty; (b, 0) without one
     ended: Tensor  # (b,) bool
     cache: tuple[Tensor, ...]
+    memory: tuple[Tensor, ...] = ()  # of a source, which no token changes
 
 
-def check(model: Transformer) -> None:
+def check(model: Model) -> None:
     """Complain of a model that cannot generate: of another head, or one that sees the future."""
-    heads, masks = model.heads, model.config.masks
-    if len(heads) != 1 or not isinstance(heads[0], Tokens) or not all(map(is_causal, masks)):
+    heads, causal = model.heads, model.config.is_causal()
+    if len(heads) != 1 or not isinstance(heads[0], Tokens) or not causal:
         raise InputError(
             "model: expected a language model with causal masks and a head over the vocabulary. "
-            f"Received: {', '.join(head.name for head in heads) or 'no head'}; masks {masks}."
+            f"Received: {', '.join(head.name for head in heads) or 'no head'}; "
+            f"{'causal' if causal else 'other'} masks."
         )
+
+
+def start(
+    model: EncoderDecoder, features: dict[str, Tensor], begin: int, length: int, sampling: Sampling
+) -> State:
+    """Read the sources, and the token that each target begins with.
+
+    Args:
+        model: with one head over the vocabulary.
+        features: tokens, segments (and positions) of the sources, (b, s).
+        begin: id of that token; it fills the first column and is no part of the text.
+        length: columns of the buffer.
+        sampling: how tokens will be chosen.
+    """
+    held, memory = model.begin(features, length)
+    batch = ops.shape(features["tokens"])[0]
+    first = ops.full((batch, 1), begin, "int32")
+    one = ops.ones((batch, 1), "int32")
+    asked = {"tokens": first, "segments": one, "positions": one - 1}
+    hidden, held = model.advance(asked, held, memory)
+    rest = ops.zeros((batch, length - 1), "int32")
+    tokens, segments = (ops.concatenate([x, rest], axis=1) for x in (first, one))
+    seen = ops.zeros((batch, model.config.vocab_size * (sampling.repetition_penalty != 1)), "bool")
+    ended = ops.zeros((batch,), "bool")
+    column = ops.ones((), "int32")
+    return State(column, tokens, segments, hidden[:, 0], seen, ended, held, memory)
 
 
 def prefill(
@@ -78,13 +108,13 @@ def prefill(
                 ("positions", positions),
             )
         }
-        hidden, held = model.encode(features, cache=held)
+        hidden, held = model.advance(features, held)
         return column + CHUNK, hidden[:, -1], held
 
     held = cache.empty(model.config, batch, length, model.compute_dtype)
     if prefix:  # no token of it may come later, and all have the same order
         features = {"tokens": tokens, "segments": segments, "positions": positions}
-        hidden, held = model.encode({**features, "order": ops.zeros_like(tokens)}, cache=held)
+        hidden, held = model.advance({**features, "order": ops.zeros_like(tokens)}, held)
         hidden = ops.slice(hidden, (0, end - 1, 0), (batch, 1, model.config.dim))[:, 0]
         column, held = end, (end, *held[1:])
     else:
@@ -102,7 +132,7 @@ def prefill(
 
 
 def decode(
-    model: Transformer,
+    model: Model,
     state: State,
     limit: Tensor,
     uniform: Tensor,
@@ -112,20 +142,21 @@ def decode(
     """Add tokens until the column `limit`, or until every text has ended.
 
     Args:
-        model: that of `prefill`.
-        state: what `prefill` or an earlier call returned.
+        model: that of `prefill` or `start`.
+        state: what one of them or an earlier call returned.
         limit: () int32, at most s.
         uniform: (b, s) numbers in [0, 1), one for each column.
         stops: (n,) int32, tokens that end a text; they are not part of it.
         sampling: how tokens are chosen.
     """
     vocabulary = model.config.vocab_size
+    *carried, memory = state
 
-    def more(column, tokens, segments, hidden, seen, ended, held):
+    def more(column, tokens, segments, hidden, seen, ended, *held):
         return ops.logical_and(column < limit, ops.logical_not(ops.all(ended)))
 
     def add(*values):
-        state = State(*values)
+        state = State(*values, memory=memory)
         chance = ops.slice(uniform, (0, state.column), (ops.shape(uniform)[0], 1))
         logits = model.logits(state.hidden[:, None])[:, 0]  # (b, v)
         token = choose(logits, state.seen, chance, sampling)  # (b, 1)
@@ -140,10 +171,10 @@ def decode(
         segments = ops.slice_update(state.segments, place, real)
         position = ops.maximum(ops.sum(segments, axis=1, keepdims=True) - 1, 0)
         features = {"tokens": token, "segments": real, "positions": position}
-        hidden, held = model.encode(features, cache=state.cache)
-        return State(state.column + 1, tokens, segments, hidden[:, 0], seen, ended, held)
+        hidden, held = model.advance(features, state.cache, memory)
+        return state.column + 1, tokens, segments, hidden[:, 0], seen, ended, held
 
-    return State(*ops.while_loop(more, lambda *values: tuple(add(*values)), tuple(state)))
+    return State(*ops.while_loop(more, add, carried), memory=memory)
 
 
 def choose(logits: Tensor, seen: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:

@@ -85,16 +85,16 @@ class Transformer(keras.Model):
         answers = self._answers(hidden, segments, asked, training)
         return answers if more is None else (answers, more)
 
-    def encode(
-        self, features: dict[str, Tensor] | Tensor, cache: tuple[Tensor, ...] | None = None
-    ) -> Any:
-        """Return the hidden states (b, t, d) without heads, and with them what a given cache holds.
+    def advance(
+        self, features: dict[str, Tensor], cache: tuple[Tensor, ...], memory: tuple[()] = ()
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the hidden states (b, t, d) of tokens that go on, and what the cache holds then.
 
         `logits` makes the output of a Tokens head of them: a loop that generates carries (b, d)
-        from token to token, not (b, v).
+        from token to token, not (b, v). There is no memory: nothing is read beside the text.
         """
         hidden, _, held = self._hidden(features, False, False, cache)
-        return hidden if held is None else (hidden, held)
+        return hidden, held or ()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (b, t, v) of the one Tokens head from hidden states (b, t, d)."""

@@ -1,0 +1,89 @@
+"""The same numbers as transformers' T5, of both versions, in both directions.
+
+python -m pytest -m parity -rP tests/parity        needs requirements-parity.txt
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tfattn
+from tfattn.families import PRESETS, t5
+from tfattn.models.config import changed
+
+torch = pytest.importorskip("torch", reason="parity needs torch: requirements-parity.txt")
+transformers = pytest.importorskip(
+    "transformers", reason="parity needs transformers: requirements-parity.txt"
+)
+
+pytestmark = pytest.mark.parity
+TOLERANCE = 1e-4
+SIZES = {  # of odd sizes, with heads of a width of their own
+    "vocab_size": 60,
+    "d_model": 24,
+    "d_kv": 10,
+    "d_ff": 40,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+}
+THEIRS = {
+    "t5": {},
+    "t5, few layers said": {"num_decoder_layers": None},
+    "t5 v1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+}
+OURS = {  # a preset and the heads that it may have
+    "t5-tiny": (t5.HEAD, replace(t5.HEAD, scaled=False)),
+    "t5-v1.1-tiny": (t5.UNTIED, t5.HEAD),
+}
+
+
+@pytest.fixture
+def features():
+    draw = np.random.default_rng(0)
+    source = draw.integers(1, 60, size=(2, 50))
+    source[1, 40:] = 0
+    return {"tokens": source, "target_tokens": draw.integers(1, 60, size=(2, 30))}
+
+
+def compare(theirs, ours, features):
+    source, target = (torch.tensor(features[name]) for name in ("tokens", "target_tokens"))
+    with torch.no_grad():
+        found = theirs.eval()(source, (source != 0).long(), decoder_input_ids=target)
+    expected = (found.logits if hasattr(found, "logits") else found.last_hidden_state).numpy()
+    worst = np.abs(expected - np.asarray(ours(features))).max()
+    print(f"largest difference {worst:.1e} of {np.abs(expected).max():.1f}")
+    assert np.abs(expected).max() > 0.01 and worst < TOLERANCE
+
+
+@pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "T5Model"])
+@pytest.mark.parametrize("kind", THEIRS)
+def test_their_checkpoint_gives_their_numbers(kind, architecture, features, tmp_path):
+    torch.manual_seed(0)
+    theirs = getattr(transformers, architecture)(transformers.T5Config(**SIZES | THEIRS[kind]))
+    for parameter in theirs.parameters():  # norms too
+        torch.nn.init.normal_(parameter, std=0.3)
+    theirs.save_pretrained(tmp_path)
+    ours = tfattn.from_huggingface(tmp_path)
+    assert len(ours.heads) == (architecture != "T5Model")
+    compare(theirs, ours, features)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("name", OURS)
+def test_our_checkpoint_gives_our_numbers_there(name, number, features, tmp_path):
+    ours = tfattn.build(changed(PRESETS[name], vocab_size=60), OURS[name][number])
+    rng = np.random.default_rng(0)
+    ours.set_weights([rng.normal(size=v.shape).astype("float32") / 8 for v in ours.weights])
+    tfattn.to_huggingface(ours, tmp_path)
+    theirs, loading = transformers.T5ForConditionalGeneration.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    compare(theirs, ours, features)
+    again = tfattn.from_huggingface(tmp_path)
+    assert again.config == ours.config and again.heads == ours.heads
+    np.testing.assert_array_equal(np.asarray(again(features)), np.asarray(ours(features)))
