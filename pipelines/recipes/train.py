@@ -1,0 +1,84 @@
+"""How weights are found, and what a run shows, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tfattn.errors import InputError
+from tfattn.spec import Spec
+
+
+@dataclass(frozen=True)
+class TrainConfig(Spec):
+    """How the weights are found."""
+
+    steps: int | None = None  # optimizer steps; none: by epochs
+    epochs: float | None = None  # passes over the data, unless steps are given; none: 1
+    batch: int = 32  # rows a step and microbatch, over all devices
+    # Of pairs: in place of rows, places of the longer side; pairs of like length go together
+    # (arXiv:1706.03762, section 5.1).
+    batch_tokens: int | None = None
+    accumulate: int = 1  # microbatches whose gradients make one step
+    rate: float = 1e-3  # peak learning rate
+    # What the rate does after its peak.
+    schedule: Literal["linear", "cosine", "inverse-sqrt", "wsd", "constant"] = "linear"
+    warmup: float = 0.1  # share of the steps in which the rate rises to its peak
+    weight_decay: float = 0.01  # of kernels and embeddings; never of norms and biases
+    clip: float = 1.0  # largest global norm of the gradients
+    beta2: float = 0.98  # memory of the squared gradients
+    # Last checkpoints whose weights are averaged at the end (arXiv:1706.03762, section 6.1).
+    average: int = 1
+    ema: float | None = None  # averages the weights with this memory, such as 0.999; none: not
+    precision: Literal["float32", "bfloat16"] = "bfloat16"  # of matrix products; weights in float32
+    # By XLA the whole step, the elementwise stretches, or nothing; auto: by the device.
+    compile: Literal["auto", "xla", "fused", "graph"] = "auto"
+    devices: Literal["default", "mirrored"] = "default"  # one device, or all of this machine
+    seed: int = 0  # of weights, order, masks and dropout
+    log_every: int = 10  # steps between lines of metrics.jsonl and points of TensorBoard
+    evaluate_every: int | None = None  # steps between evaluations; none: a tenth of the run
+    evaluate_batches: int = 64  # batches of validation text an evaluation at most
+    checkpoint_every: int | None = None  # steps between checkpoints; none: as evaluations
+    keep: int = 2  # checkpoints kept
+    patience: int | None = None  # evaluations without a new best that end the run; none: no end
+
+    def __post_init__(self):
+        super().__post_init__()
+        counts = ("steps", "batch", "accumulate", "log_every", "keep", "evaluate_batches")
+        counts += ("batch_tokens", "average")
+        for name in (*counts, "evaluate_every", "checkpoint_every", "patience"):
+            self._check(name, "at least 1", lambda value: value >= 1)
+        for name in ("epochs", "rate", "clip"):
+            self._check(name, "a number over 0", lambda value: value > 0)
+        self._check("warmup", "a share from 0 to 1", lambda value: 0 <= value <= 1)
+        self._check("weight_decay", "0 or more", lambda value: value >= 0)
+        self._check("beta2", "a number from 0 to below 1", lambda value: 0 <= value < 1)
+        self._check("ema", "a number between 0 and 1", lambda value: 0 < value < 1)
+        self._check("average", f"at most the {self.keep} kept", lambda value: value <= self.keep)
+        if self.average > 1 and self.ema is not None:
+            raise InputError(f"train.average: expected none beside ema. Received: {self.average}.")
+        self._check("seed", "0 to 2**32 - 1", lambda value: 0 <= value < 2**32)
+
+    def _check(self, name, expected, holds):
+        value = getattr(self, name)
+        if value is not None and not holds(value):
+            raise InputError(f"train.{name}: expected {expected}. Received: {value}.")
+
+
+@dataclass(frozen=True)
+class MonitorConfig(Spec):
+    """What a run shows."""
+
+    attention: bool = True  # attention maps of a fixed probe text at each evaluation
+    histograms: bool = True  # of the weights at each evaluation
+    samples: int = 8  # sample predictions as text at each evaluation
+    # First and last step of a TensorBoard profile; none: no profile.
+    profile: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.samples < 0:
+            raise InputError(f"monitor.samples: expected 0 or more. Received: {self.samples}.")
+        if self.profile is not None and not 1 <= self.profile[0] < self.profile[1]:
+            raise InputError(
+                "monitor.profile: expected a first step from 1 and a later last one. "
+                f"Received: {self.profile[0]} {self.profile[1]}."
+            )
