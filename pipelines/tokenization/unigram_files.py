@@ -41,7 +41,7 @@ def parse(model: bytes) -> tuple[Any, tuple[str, ...]]:
         raise InputError(f"{expected}. Received: {len(model)} bytes without all its parts.")
     try:
         processor: Any = SentencePieceProcessor(model_proto=model)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # its message may quote what is no UTF-8
         raise InputError(f"{expected}. Received: {' '.join(str(error).split())}") from None
     if held.trainer_spec.model_type != held.trainer_spec.UNIGRAM:
         kind = held.trainer_spec.ModelType.Name(held.trainer_spec.model_type).lower()
