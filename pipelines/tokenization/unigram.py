@@ -177,7 +177,8 @@ def train_unigram(
         vocab_size: pieces, the 256 bytes and the sentinels together.
         sentinels: how many.
         byte_fallback: a character outside the alphabet becomes its bytes, and comes back. T5's own
-            vocabulary has no bytes: there it becomes <unk>, and in transformers' T5Tokenizer ever.
+            vocabulary has no bytes: there it becomes <unk>, and so transformers' T5Tokenizer reads
+            it in any vocabulary.
 
     Raises:
         InputError: no text in the documents, or a `vocab_size` without room for an alphabet.
