@@ -41,8 +41,8 @@ class Continues(tf.Module):
         self.inner = done.tokenizer.in_graph()  # attached, or its tables are not saved
         if not hasattr(self.inner, "detokenize"):
             raise InputError(
-                f"{done.run.folder}: expected a vocabulary that text comes back from, bpe or "
-                f"characters. Received: {type(done.tokenizer).__name__}."
+                f"{done.run.folder}: expected a vocabulary that text comes back from, bpe, "
+                f"unigram or characters. Received: {type(done.tokenizer).__name__}."
             )
         self.start, self.end = done.tokenizer.start_id, done.tokenizer.separator_id
         self.room = context - tokens

@@ -26,8 +26,8 @@ class TextData(Data):
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
     split: Literal["documents", "tail"] = "documents"  # the share: whole documents, or their ends
     tokenizer: str | None = None  # folder with its files; none: a new vocabulary is trained
-    # Of a new vocabulary: BERT's, GPT-2's byte-level one, or every character of the text.
-    algorithm: Literal["wordpiece", "bpe", "characters"] = "wordpiece"
+    # Of a new vocabulary: BERT's, GPT-2's byte-level one, T5's, or every character of the text.
+    algorithm: Literal["wordpiece", "bpe", "unigram", "characters"] = "wordpiece"
     vocab_size: int = 8192  # tokens of a new vocabulary
     lowercase: bool = True  # of a new WordPiece vocabulary: fold case and strip accents
     length: int = 128  # tokens a row
@@ -75,10 +75,8 @@ class PairData(Data):
     target: str | None = None
     encoding_errors: Literal["strict", "replace"] = "strict"  # bytes that are not UTF-8
     tokenizer: str | None = None  # folder with its files; none: a new one, of both languages
-    # Of a new vocabulary: pieces of words by their probability, GPT-2's byte-level one, or BERT's.
-    algorithm: Literal["unigram", "bpe", "wordpiece"] = "unigram"
+    algorithm: Literal["unigram", "bpe"] = "unigram"  # of a new vocabulary: T5's, or GPT-2's
     vocab_size: int = 8192  # tokens of a new vocabulary
-    lowercase: bool = False  # of a new WordPiece vocabulary: fold case and strip accents
     length: int = 128  # tokens of a source or a target at most
     too_long: Literal["drop", "cut", "error"] = "drop"  # what becomes of a longer pair in training
 

@@ -2,6 +2,7 @@
 
 wordpiece    vocab.txt                BERT (pipelines/tokenization/wordpiece.py)
 bpe          vocab.json, merges.txt   GPT-2 (pipelines/tokenization/bytepair.py)
+unigram      spiece.model             T5 (pipelines/tokenization/unigram.py)
 characters   characters.json          nanoGPT (pipelines/tokenization/characters.py)
 """
 
@@ -15,10 +16,12 @@ from pipelines.tokenization.bytepair import VOCABULARY as BYTEPAIR
 from pipelines.tokenization.bytepair import BytePair, train_bytepair
 from pipelines.tokenization.characters import FILE as CHARACTERS
 from pipelines.tokenization.characters import Characters, train_characters
+from pipelines.tokenization.unigram import Unigram, train_unigram
+from pipelines.tokenization.unigram_files import MODEL as UNIGRAM
 from pipelines.tokenization.wordpiece import WordPiece, train_wordpiece
 from tfattn.errors import InputError
 
-Algorithm = Literal["wordpiece", "bpe", "characters"]
+Algorithm = Literal["wordpiece", "bpe", "unigram", "characters"]
 
 
 class Tokenizer(Protocol):
@@ -77,7 +80,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     Raises:
         InputError: none there, or one that is malformed.
     """
-    kinds = {CHARACTERS: Characters, BYTEPAIR: BytePair}
+    kinds = {CHARACTERS: Characters, BYTEPAIR: BytePair, UNIGRAM: Unigram}
     for name, kind in kinds.items():
         if (Path(folder).expanduser() / name).exists():
             return kind.load(folder)
@@ -86,7 +89,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
 
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder holds one."""
-    return any((folder / name).exists() for name in ("vocab.txt", BYTEPAIR, CHARACTERS))
+    return any((folder / name).exists() for name in ("vocab.txt", BYTEPAIR, UNIGRAM, CHARACTERS))
 
 
 def train_tokenizer(
@@ -101,6 +104,8 @@ def train_tokenizer(
         return train_characters(documents, vocab_size)
     if algorithm == "bpe":
         return train_bytepair(documents, vocab_size)
+    if algorithm == "unigram":
+        return train_unigram(documents, vocab_size)
     return train_wordpiece(documents, vocab_size, lowercase=lowercase)
 
 
