@@ -7,13 +7,17 @@ from pipelines.recipes import (
     Classification,
     MaskedLM,
     Objective,
+    PrefixLM,
     Recipe,
     Regression,
+    SpanCorruption,
     TextData,
+    TextInfilling,
     TextToText,
     TrainConfig,
+    Translation,
 )
-from tfattn.families import preset
+from tfattn.families import preset, t5
 
 # Training from scratch, a row a preset. Published: base and large (arXiv:1810.04805, A.2); the
 # smaller ones learn faster at higher rates (arXiv:1908.08962 found 5e-4 to 1e-4 over longer runs).
@@ -85,6 +89,40 @@ RECIPES["nanogpt-mini"] = Recipe(
     replace(_CHARACTERS, length=256),
     replace(_NANOGPT, steps=5000, batch=64, warmup=0.02),
 )
+
+# T5's own rates are Adafactor's.
+_T5_RATES = {
+    "t5-tiny": 2e-3,
+    "t5-mini": 1e-3,
+    "t5-small": 1e-3,
+    "t5-base": 5e-4,
+    "t5-large": 3e-4,
+    "t5-3b": 1e-4,
+    "t5-11b": 1e-4,
+    "t5-v1.1-tiny": 2e-3,
+    "t5-v1.1-mini": 1e-3,
+    "t5-v1.1-small": 1e-3,
+    "t5-v1.1-base": 5e-4,
+    "t5-v1.1-large": 3e-4,
+    "t5-v1.1-xl": 1e-4,
+    "t5-v1.1-xxl": 1e-4,
+}
+_UNIGRAM = TextData(algorithm="unigram")
+RECIPES |= {
+    name: Recipe(
+        preset(name), SpanCorruption(), _UNIGRAM, replace(_GPT, rate=rate), head=t5.head(name)
+    )
+    for name, rate in _T5_RATES.items()
+}
+
+OBJECTIVES: dict[str, Objective] = {  # of pretraining, by the name of --task
+    "masked-lm": MaskedLM(),
+    "causal-lm": CausalLM(),
+    "span-corruption": SpanCorruption(),
+    "text-infilling": TextInfilling(),
+    "prefix-lm": PrefixLM(),
+    "translation": Translation(),
+}
 
 # Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
 FINETUNE = TrainConfig(epochs=3, rate=1e-4, beta2=0.999)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.recipes import TrainConfig
 from tfattn.errors import InputError
-from tfattn.models.config import Head, TransformerConfig
+from tfattn.models.config import Head, ModelConfig
 
 
 def accelerated() -> bool:
@@ -40,7 +40,7 @@ def choose_compile(mode: str) -> str:
     return "xla" if accelerated() else "fused"
 
 
-def check_memory(config: TransformerConfig, heads: tuple[Head, ...]) -> None:
+def check_memory(config: ModelConfig, heads: tuple[Head, ...]) -> None:
     """Refuse a model that cannot be trained here before it is allocated, and the process killed."""
     if accelerated():
         return

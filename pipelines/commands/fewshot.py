@@ -16,10 +16,9 @@ from pipelines.commands.quiet import import_tensorflow
 from pipelines.data.records import TFDS, data_flag, expand
 from pipelines.experiments.prompts import Prompt, Trials
 from pipelines.progress import say
-from pipelines.recipes import EMBEDDED
+from pipelines.recipes import EMBEDDED, Recipe
 from pipelines.runs import find_run, try_picture, user_path
 from tfattn.errors import InputError
-from tfattn.models.config import TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class FewShot:
     # Where the picture is written; none: RUN/fewshot.png.
     out: Annotated[str | None, tyro.conf.arg(metavar="FILE.PNG")] = None
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Measure, draw, and return what to print."""
         if self.batch < 1:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")

@@ -10,9 +10,9 @@ import tyro
 
 from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
+from pipelines.recipes import Recipe
 from pipelines.runs import find_run
 from tfattn.errors import InputError
-from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
 
 RunFolder = Annotated[str, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
@@ -40,7 +40,7 @@ class Evaluate:
     # smaller, the more context tokens have, and the longer it takes.
     stride: int | None = None
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Evaluate, and return what to print."""
         if self.batch < 1:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
@@ -74,7 +74,7 @@ class Export:
     tokens: int | None = None  # that follow a text at most; none: half of the model's context
     sampling: SamplingFlags = Sampling()
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Export, and return what to print."""
         find_run(self.run_, finished=True)
         import_tensorflow()
@@ -94,7 +94,7 @@ class Fill:
     text: tuple[str, ...]  # one or several, each with one or several [MASK]
     top: int = 3  # guesses for each [MASK]
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Fill in, and return what to print."""
         for name, value in (("text", len(self.text)), ("top", self.top)):
             if value < 1:
@@ -123,7 +123,7 @@ class Generate:
     seed: int = 0  # the same one gives the same text
     sampling: SamplingFlags = Sampling()
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Generate, and return what to print."""
         if not self.prompt:
             raise InputError("prompt: expected at least 1. Received: 0.")

@@ -15,8 +15,8 @@ from pipelines.commands.fewshot import FewShot
 from pipelines.commands.finished import Evaluate, Export, Fill, Generate
 from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
-from pipelines.defaults import RECIPES, TASKS
-from pipelines.recipes import Recipe, TextData
+from pipelines.defaults import OBJECTIVES, RECIPES, TASKS
+from pipelines.recipes import DATA, Recipe, TableData, TextData
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.models.config import TransformerConfig
@@ -35,17 +35,17 @@ COMMANDS = {
 }
 
 
-def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None]:
-    """Return the command's defaults, and the model, as `--from` or the preset in `words` has them.
+def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
+    """Return the command's defaults, and the recipe of `--from`, as it or the preset has them.
 
     Raises:
         InputError: no such recipe, or one of another command.
     """
     seen = flags.glance(COMMANDS[name], words)
-    given, model = getattr(seen, "from_", None), None
+    given, repeated = getattr(seen, "from_", None), None
     preset = RECIPES.get(getattr(seen, "preset", None) or "")
     if given is not None:
-        found, model = _repeat(name, given)
+        found, repeated = _repeat(name, given)
     elif name == "scaling":
         found = scaling_defaults(seen, words)
     elif preset is not None:
@@ -57,7 +57,18 @@ def defaults(name: str, words: list[str]) -> tuple[Any, TransformerConfig | None
         return None, None
     if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
         found = replace(found, train=replace(found.train, steps=None))
-    return found, model
+    task = getattr(seen, "task", None) if name == "pretrain" else None
+    return (found if task is None else _of_task(found, task)), repeated
+
+
+def _of_task(found, task):
+    """Return the defaults with the objective of this name, and with data of its kind."""
+    objective = OBJECTIVES[task]
+    if type(found.objective) is type(objective):
+        return found
+    kind = DATA[type(objective)]
+    data = found.data if isinstance(found.data, kind) else kind()
+    return replace(found, objective=objective, data=data)
 
 
 def _going_on(folder):
@@ -75,6 +86,10 @@ def _going_on(folder):
         kind = FORMATS.get(described.get("model_type"))
     except (OSError, ValueError, AttributeError):
         return Pretrain()  # what is wrong with it is told when it is read
+    config = described.get("config", {})
+    pair = isinstance(config, dict) and config.get("spec") == "EncoderDecoderConfig"
+    if pair or kind is not None and not isinstance(kind.base, TransformerConfig):
+        return Pretrain(objective=recipes.SpanCorruption())
     causal = causal or kind is not None and not kind.tokens[0].transform
     return Pretrain(objective=recipes.CausalLM()) if causal else Pretrain()
 
@@ -84,8 +99,8 @@ def _repeat(name, given):
     own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
     own |= {"monitor": recipe.monitor, "init": recipe.init, "fresh": recipe.fresh, "from_": given}
     kind = type(recipe.objective)
-    if name == "pretrain" and isinstance(recipe.data, TextData):
-        return Pretrain(**own, objective=recipe.objective), recipe.model
+    if name == "pretrain" and not isinstance(recipe.data, TableData):
+        return Pretrain(**own, objective=recipe.objective), recipe
     task = {type(objective): task for task, objective in TASKS.items()}.get(kind)
     if name == "finetune" and task is not None:
         return Finetune(**own, **{"task": task, task: recipe.objective}), None

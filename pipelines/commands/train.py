@@ -4,7 +4,7 @@ Flags are dataclasses: their types are the flags, and the comments behind them t
 here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +13,10 @@ import tyro
 from pipelines import recipes
 from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.defaults import FINETUNE, RECIPES, TASKS
-from pipelines.recipes import ModelOverrides, MonitorConfig, Recipe, TableData, TextData
+from pipelines.defaults import FINETUNE, OBJECTIVES, RECIPES, TASKS
+from pipelines.recipes import ModelOverrides, MonitorConfig, PairData, Recipe, TableData, TextData
 from tfattn.errors import InputError
-from tfattn.models.config import TransformerConfig
+from tfattn.models.config import changed
 from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
@@ -26,10 +26,13 @@ PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Train a model on raw text.
+    """Train a model on raw text, or on pairs of texts such as translations.
 
-    Example: python -m pipelines pretrain bert-mini
+    Examples: python -m pipelines pretrain bert-mini
     --data.files 'corpus/*.txt' --out runs/mine
+
+    python -m pipelines pretrain transformer-nmt-mini
+    --data.train train.en train.fr --data.validation val.en val.fr --out runs/nmt
     """
 
     preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
@@ -37,39 +40,44 @@ class Pretrain:
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from
     fresh: bool = False  # take only shape and vocabulary from --init
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
+    # What to learn; none: what the preset is for.
+    task: Annotated[str | None, tyro.conf.arg(metavar="|".join(OBJECTIVES))] = None
     model: ModelOverrides = ModelOverrides()
-    data: TextData = TextData()
+    data: recipes.Data = TextData()  # that of the preset
     objective: recipes.Objective = recipes.MaskedLM()  # that of the preset
     train: recipes.TrainConfig = recipes.TrainConfig()
     monitor: MonitorConfig = MonitorConfig()
 
-    def recipe(self, base: TransformerConfig | None) -> Recipe:
-        """Return the whole run as data; `base` is the model of a repeated recipe."""
-        config = None
+    def recipe(self, base: Recipe | None) -> Recipe:
+        """Return the whole run as data; `base` is the recipe that is repeated."""
+        config = head = None
         if self.init is None:
             if self.preset is not None:
-                base = _recipe_of(self.preset).model
-            if base is None:
+                base = _recipe_of(self.preset)
+            if base is None or base.model is None:
                 listed = ", ".join(RECIPES)
                 raise InputError(f"preset: expected --init, --from or one of: {listed}.")
-            config = base
+            config, head, data = base.model, base.head, self.data
+            assert isinstance(data, TextData | PairData)  # noqa: S101 - what a preset has
             if self.preset is not None:  # room for what the data has, no more
-                config = replace(config, max_length=self.data.length)
-            config = self.model.apply(replace(config, vocab_size=self.data.vocab_size))
+                config = changed(config, max_length=data.length)
+            config = self.model.apply(changed(config, vocab_size=data.vocab_size))
         elif self.preset is not None or self.model != ModelOverrides():
             raise InputError(
                 "init: expected no preset and no --model flags beside it, "
                 f"for the model is that of {self.init}. Received them."
             )
         return Recipe(
-            config, self.objective, self.data, self.train, self.monitor, self.init, self.fresh
+            config, self.objective, self.data, self.train, self.monitor, self.init, self.fresh, head
         )
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
+        if self.task is not None and self.task not in OBJECTIVES:
+            raise InputError(f"task: {unknown('task', self.task, OBJECTIVES)}")
         recipe = self.recipe(base)
-        check_files("files", self.data.files)
-        check_files("validation", self.data.validation)
+        for flag in ("files", "train", "validation"):
+            check_files(flag, getattr(self.data, flag, ()))
         import_tensorflow()
         from pipelines.training.train import train
 
@@ -98,7 +106,7 @@ class Finetune:
     train: recipes.TrainConfig = FINETUNE
     monitor: MonitorConfig = MonitorConfig()
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
         if self.init is None:
             raise InputError("init: expected a run or a folder with a model. Received none.")
@@ -123,7 +131,7 @@ class Finetune:
 class Presets:
     """List the models, with their exact numbers of parameters."""
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Return what to print."""
         from rich.console import Console
         from rich.table import Table
@@ -151,7 +159,7 @@ class Demo:
     steps: int | None = None  # of pretraining; none: 3000, some four minutes on two cores
     seeds: int = 3  # fine-tunings of each kind
 
-    def run(self, base: TransformerConfig | None = None) -> dict[str, Any]:
+    def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Run the whole way, and return what to print."""
         import_tensorflow()
         from pipelines.experiments.demo import demo

@@ -72,15 +72,7 @@ class Batches:
         """Return the batch of one step."""
         number = tf.cast(step, tf.int64) * self.size + tf.range(self.size, dtype=tf.int64)
         epoch, place = number // len(self.rows), number % len(self.rows)
-        # The raw operation: its public wrapper (2.21) pads a matrix of seeds along both axes. It
-        # hardly shuffles in the wrapper's 4 rounds where seeds are small numbers, and of each seed
-        # it reads no more than the lowest byte where there are few rows: hence hashed ones.
-        row = tf.raw_ops.RandomIndexShuffle(
-            index=place,
-            seed=bits(self.seed, ORDER, epoch, epoch * 0, 3),
-            max_index=np.int64(len(self.rows) - 1),
-            rounds=8,
-        )
+        row = shuffled(place, len(self.rows), bits(self.seed, ORDER, epoch, epoch * 0, 3))
         return self.transform(self._read(epoch, row), epoch, row)
 
     def stream(self, first: int, last: int) -> tf.data.Dataset:
@@ -127,3 +119,18 @@ class Batches:
         for array, name in zip(arrays, names, strict=True):
             array.set_shape((self.size, *self._signature[name].shape[1:]))
         return dict(zip(names, arrays, strict=True))
+
+
+def shuffled(place: tf.Tensor, count: Any, keys: tf.Tensor) -> tf.Tensor:
+    """Return where places (b,) of `count` are in a permutation of them.
+
+    Args:
+        place: int64.
+        count: of all places, the same for all.
+        keys: (b, 3) uint32 of each place's permutation, hashed numbers.
+    """
+    # The raw operation: its public wrapper (2.21) pads a matrix of seeds along both axes. It hardly
+    # shuffles in the wrapper's 4 rounds where seeds are small numbers, and of each seed it reads no
+    # more than the lowest byte where there are few rows: hence hashed ones.
+    last = tf.cast(count, tf.int64) - 1
+    return tf.raw_ops.RandomIndexShuffle(index=place, seed=keys, max_index=last, rounds=8)

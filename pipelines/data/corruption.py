@@ -9,26 +9,28 @@ All is drawn from uniform numbers that are given, a row from its own: nothing de
 Every source and every target ends with the end token.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+Tensor = Any
 
 
 class Example(NamedTuple):
     """A source and a target of each row, filled up with 0."""
 
-    source: tf.Tensor  # (b, s) int32
-    source_count: tf.Tensor  # (b,) int32
-    target: tf.Tensor  # (b, t) int32
-    target_count: tf.Tensor  # (b,) int32
+    source: Tensor  # (b, s) int32
+    source_count: Tensor  # (b,) int32
+    target: Tensor  # (b, t) int32
+    target_count: Tensor  # (b,) int32
 
 
 class Spans(NamedTuple):
     """Parts of each text that are left out, with a token or more between two of them."""
 
-    starts: tf.Tensor  # (b, n) int32, rising
-    sizes: tf.Tensor  # (b, n) int32
-    count: tf.Tensor  # (b,) int32: how many of them there are
+    starts: Tensor  # (b, n) int32, rising
+    sizes: Tensor  # (b, n) int32
+    count: Tensor  # (b,) int32: how many of them there are
 
 
 def span_sizes(count: int, rate: float, span: float) -> tuple[int, int]:
@@ -53,7 +55,7 @@ def text_length(length: int, rate: float, span: float) -> int:
     return count
 
 
-def corrupted_spans(draws: tf.Tensor, count: tf.Tensor, rate: float, span: float) -> Spans:
+def corrupted_spans(draws: Tensor, count: Tensor, rate: float, span: float) -> Spans:
     """Return spans of a fixed number in all and of random sizes (arXiv:1910.10683, 3.1.4).
 
     As released: both what is left out and what is kept are cut at places that are drawn uniformly,
@@ -76,7 +78,7 @@ def corrupted_spans(draws: tf.Tensor, count: tf.Tensor, rate: float, span: float
     return Spans(tf.cumsum(kept + sizes, axis=1) - sizes, sizes, spans)
 
 
-def poisson_spans(draws: tf.Tensor, count: tf.Tensor, rate: float, span: float) -> Spans:
+def poisson_spans(draws: Tensor, count: Tensor, rate: float, span: float) -> Spans:
     """Return spans whose sizes are Poisson, 0 among them (arXiv:1910.13461, section 2.2).
 
     They are as many as it takes to leave out that share; the last one is cut to it.
@@ -103,7 +105,7 @@ def poisson_spans(draws: tf.Tensor, count: tf.Tensor, rate: float, span: float) 
     return Spans(tf.cumsum(kept + sizes, axis=1) - sizes, sizes, spans)
 
 
-def random_parts(draws: tf.Tensor, items: tf.Tensor, parts: tf.Tensor, most: int) -> tf.Tensor:
+def random_parts(draws: Tensor, items: Tensor, parts: Tensor, most: int) -> Tensor:
     """Return the sizes (b, most) of so many parts of so many items, all cuts being equally likely.
 
     Args:
@@ -123,7 +125,7 @@ def random_parts(draws: tf.Tensor, items: tf.Tensor, parts: tf.Tensor, most: int
 
 
 def sentinel_example(
-    tokens: tf.Tensor, count: tf.Tensor, spans: Spans, sentinels: tf.Tensor, end: int, width: int
+    tokens: Tensor, count: Tensor, spans: Spans, sentinels: Tensor, end: int, width: int
 ) -> Example:
     """Return the texts with a sentinel for each span, and after each sentinel what it stands for.
 
@@ -142,11 +144,13 @@ def sentinel_example(
     most = spans.starts.shape[1]
     room = tokens.shape[1] - width + 2 * most + 2  # of the spans, their sentinels and the end
     source = _joined(begins, marks, there & ~noise, tokens, end, width)
-    return Example(*source, *_joined(begins, marks, there & noise, tokens, end, max(room, most + 2)))
+    return Example(
+        *source, *_joined(begins, marks, there & noise, tokens, end, max(room, most + 2))
+    )
 
 
 def mask_example(
-    tokens: tf.Tensor, spoiled: tf.Tensor, count: tf.Tensor, spans: Spans, mask: int, end: int
+    tokens: Tensor, spoiled: Tensor, count: Tensor, spans: Spans, mask: int, end: int
 ) -> Example:
     """Return the spoiled texts with one mask for each span, and the texts as they are.
 
@@ -166,9 +170,7 @@ def mask_example(
     return Example(*source, *_ended(tokens, count, end, length + 1))
 
 
-def beginning_example(
-    draws: tf.Tensor, tokens: tf.Tensor, count: tf.Tensor, end: int
-) -> Example:
+def beginning_example(draws: Tensor, tokens: Tensor, count: Tensor, end: int) -> Example:
     """Return a beginning of each text, of any length, and what follows it.
 
     Args:
@@ -187,9 +189,7 @@ def beginning_example(
     )
 
 
-def permuted(
-    draws: tf.Tensor, tokens: tf.Tensor, count: tf.Tensor, full_stops: tf.Tensor
-) -> tf.Tensor:
+def permuted(draws: Tensor, tokens: Tensor, count: Tensor, full_stops: Tensor) -> Tensor:
     """Return the texts with their sentences in a random order (arXiv:1910.13461, section 2.2).
 
     Args:

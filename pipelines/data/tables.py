@@ -67,6 +67,17 @@ def read_table(
     return Table(texts, None if text_pair is None else pairs, labels, source, places)
 
 
+def joined(tables: Sequence[Table]) -> Table:
+    """Return the rows of all tables as one."""
+    texts, labels, places = (
+        [cell for table in tables for cell in getattr(table, name)]
+        for name in ("texts", "labels", "places")
+    )
+    has_pairs = all(table.pairs is not None for table in tables)
+    pairs = [cell for table in tables for cell in table.pairs or ()] if has_pairs else None
+    return Table(texts, pairs, labels, ", ".join(table.source for table in tables), places)
+
+
 def classes_of(table: Table) -> tuple[str, ...]:
     """Return the labels that occur, sorted: by value where all are whole numbers.
 

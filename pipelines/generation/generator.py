@@ -15,9 +15,9 @@ from pipelines.data.randomness import uniform
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 from tfattn.models.beam import loop_of
+from tfattn.models.build import Model
 from tfattn.models.generate import CHUNK, State, check, prefill
 from tfattn.models.sampling import Sampling
-from tfattn.models.transformer import Transformer
 
 DRAW = 1  # purpose of random numbers
 STREAM = 8  # tokens of the first call; the next ones take about as long as PACE
@@ -39,7 +39,7 @@ class Generator:
     """
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, sampling: Sampling, prefix: bool = False
+        self, model: Model, tokenizer: Tokenizer, sampling: Sampling, prefix: bool = False
     ):
         check(model)
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling

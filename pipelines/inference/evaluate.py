@@ -16,6 +16,7 @@ from pipelines.training.engine import Engine
 from pipelines.training.labels import labelled_rows, read_labelled
 from pipelines.training.tasks import text_rows, work
 from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
 
 
 def evaluate(
@@ -43,8 +44,11 @@ def evaluate(
             )
         table = read_labelled(data, files or data.validation, "files" if files else "validation")
         length = data.length or done.model.config.max_length
-        rows = labelled_rows(table, recipe.objective, done.tokenizer, length)
-        objective = work(recipe.objective, done.model.heads, recipe.train.seed)
+        pair = not isinstance(done.model.config, TransformerConfig)
+        rows = labelled_rows(table, recipe.objective, done.tokenizer, length, pair)
+        objective = work(
+            recipe.objective, done.model.config, done.model.heads, done.tokenizer, recipe.train.seed
+        )
         batches = Batches(rows, objective.batch, min(batch, len(rows)), 0)
         count = {"rows": len(rows), "rows_cut": rows.cut}
     else:

@@ -13,8 +13,8 @@ from pipelines.runs import claim, release, user_path
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.blocks.heads import mean_pool
 from tfattn.errors import InputError
+from tfattn.models.build import Model
 from tfattn.models.sampling import Sampling
-from tfattn.models.transformer import Transformer
 
 PARTIAL = ".export.tmp"  # while it is written
 
@@ -75,7 +75,7 @@ def _cut(ragged, keep):
 class Served(tf.Module):
     """What is saved: features, model, and the signature `serving_default`."""
 
-    def __init__(self, model: Transformer, features: Features, objective: recipes.Objective):
+    def __init__(self, model: Model, features: Features, objective: recipes.Objective):
         super().__init__()
         self.model, self.features = model, features
         names = ["text", "text_pair"] if features.pairs else ["text"]
@@ -175,7 +175,7 @@ def served(
     return Served(model, Features(done.tokenizer, length, pairs), objective)
 
 
-def _without_heads(done: Finished) -> Transformer:
+def _without_heads(done: Finished) -> Model:
     config, _, weights = tfattn.read(done.run.model)
     model = tfattn.build(config, dtype="float32")
     parts = {path.split("/")[0] for path in weights} - {"stem", "encoder"}

@@ -8,8 +8,8 @@ from pipelines.recipes import Recipe, unescaped
 from pipelines.runs import Run, find_run
 from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
 from tfattn.errors import InputError
+from tfattn.models.build import Model
 from tfattn.models.config import Classify, Tokens
-from tfattn.models.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Finished:
 
     run: Run
     recipe: Recipe
-    model: Transformer
+    model: Model
     tokenizer: Tokenizer
 
     @property

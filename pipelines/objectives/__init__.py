@@ -13,8 +13,8 @@ from keras import ops
 
 from pipelines.data.batches import Batch
 from pipelines.tokenization.tokenizer import Tokenizer
+from tfattn.models.build import Model
 from tfattn.models.config import Head
-from tfattn.models.transformer import Transformer
 
 Tensor = Any
 Sums = dict[str, Tensor]
@@ -32,7 +32,7 @@ class Objective(Protocol):
         """Turn rows into features, targets and weights."""
         ...
 
-    def measure(self, model: Transformer, batch: Batch, training: bool) -> tuple[Sums, Any]:
+    def measure(self, model: Model, batch: Batch, training: bool) -> tuple[Sums, Any]:
         """Run the model; return the weighted sum of each term over the batch, and the outputs.
 
         Outputs are a row for each row of the batch where `score` reads them, else None.
@@ -47,7 +47,7 @@ class Objective(Protocol):
         """Return what follows from the numbers of an evaluation, such as the perplexity."""
         return {}
 
-    def show(self, model: Transformer, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
+    def show(self, model: Model, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
         """Return what the model says of at most `count` rows as lines of a Markdown table."""
         ...
 

@@ -23,7 +23,7 @@ from pipelines.recipes.objectives import (
 )
 from pipelines.recipes.train import MonitorConfig, TrainConfig
 from tfattn.errors import InputError
-from tfattn.models.config import ModelConfig, changed
+from tfattn.models.config import ModelConfig, Tokens, changed
 from tfattn.spec import Spec
 
 __all__ = [
@@ -74,6 +74,7 @@ class Recipe(Spec):
     monitor: MonitorConfig = MonitorConfig()
     init: str | None = None  # a run, a saved model, or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from `init`, and new weights
+    head: Tokens | None = None  # over the vocabulary; None: that of `init`, or of the objective
 
     def __post_init__(self):
         super().__post_init__()

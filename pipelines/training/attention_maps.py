@@ -1,46 +1,84 @@
 """Attention maps: who looks at whom, per block and head, as arrays and as a picture."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipelines.tokenization.tokenizer import Tokenizer
+from tfattn.models.build import Model
 from tfattn.models.transformer import Transformer
 
 SHOWN = 24  # tokens on an axis at most: more cannot be read
 
 
-def attention_weights(model: Transformer, features: dict[str, tf.Tensor]) -> np.ndarray:
-    """Return the attention weights of a forward pass, (depth, b, heads, t, t)."""
-    _, weights = model(features, training=False, return_weights=True)
-    return np.stack([tf.cast(w, tf.float32).numpy() for w in weights])
+class Map(NamedTuple):
+    """The attention of one text in all blocks, with the tokens that look and are looked at."""
+
+    weights: np.ndarray  # (depth, heads, t, s); rows are queries and sum to 1
+    looking: list[str]  # t tokens
+    looked_at: list[str]  # s tokens
 
 
-def draw(weights: np.ndarray, tokens: Sequence[str]) -> np.ndarray:
-    """Draw the maps of one text, a row of panels a block and a column a head.
+def attention_maps(
+    model: Model, features: dict[str, tf.Tensor], tokenizer: Tokenizer
+) -> dict[str, Map]:
+    """Return the maps of the first text of the first row, by what they are of.
 
-    Args:
-        weights: (depth, heads, t, t); rows are queries and sum to 1.
-        tokens: the text's tokens, at most t of them; the first `SHOWN` are drawn.
+    They are `attention`, or `attention/source`, `attention/target` and `attention/alignment` where
+    the model reads a source and writes a target.
+    """
+    row = {name: tensor[:1] for name, tensor in features.items()}
+    _, weights = model(row, training=False, return_weights=True)
+    source = _words(row["tokens"], row["segments"], tokenizer)
+    if isinstance(model, Transformer):
+        return {"attention": Map(_stacked(weights), source, source)}
+    target = _words(row["target_tokens"], row["target_segments"], tokenizer)
+    seen, asked = weights
+    own, cross = zip(*asked, strict=True)
+    return {
+        "attention/source": Map(_stacked(seen), source, source),
+        "attention/target": Map(_stacked(own), target, target),
+        "attention/alignment": Map(_stacked(cross), target, source),
+    }
+
+
+def draw(shown: Map) -> np.ndarray:
+    """Draw a map, a row of panels a block and a column a head.
 
     Returns:
-        The picture, (height, width, 4) of uint8.
+        The picture, (height, width, 4) of uint8; of many tokens the first `SHOWN` of each axis.
     """
-    count = min(len(tokens), SHOWN)
-    depth, heads = weights.shape[:2]
-    figure = Figure(figsize=(3.2 * heads + 0.8, 3.2 * depth + 0.4), dpi=72, layout="constrained")
+    queries, keys = (min(len(words), SHOWN) for words in (shown.looking, shown.looked_at))
+    depth, heads = shown.weights.shape[:2]
+    size = (3.2 * heads + 0.8, 3.2 * depth + 0.4)
+    figure = Figure(figsize=size, dpi=72, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(depth, heads, squeeze=False)
+    panels: Any = figure.subplots(depth, heads, squeeze=False)
     for block in range(depth):
         for head in range(heads):
             panel = panels[block][head]
-            panel.imshow(weights[block, head, :count, :count], cmap="viridis", vmin=0.0)
+            panel.imshow(shown.weights[block, head, :queries, :keys], cmap="viridis", vmin=0.0)
             panel.set_title(f"block {block}, head {head}", fontsize=8)
-            panel.set_xticks(range(count), tokens[:count], rotation=90, fontsize=6)
-            panel.set_yticks(range(count), tokens[:count] if head == 0 else [], fontsize=6)
+            panel.set_xticks(range(keys), shown.looked_at[:keys], rotation=90, fontsize=6)
+            labels = shown.looking[:queries] if head == 0 else []
+            panel.set_yticks(range(queries), labels, fontsize=6)
     figure.supxlabel("is looked at (key)", fontsize=8)
     figure.supylabel("looks (query)", fontsize=8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())
+
+
+def _stacked(weights: Sequence[Any]) -> np.ndarray:
+    """Return the weights of all blocks for the first row, (depth, heads, t, s)."""
+    return np.stack([tf.cast(w, tf.float32).numpy()[0] for w in weights])
+
+
+def _words(tokens: tf.Tensor, segments: tf.Tensor, tokenizer: Tokenizer) -> list[str]:
+    """Return the tokens of the first text of a row."""
+    count = int(tf.reduce_sum(tf.cast(segments == 1, tf.int32)))
+    ids = tokens[0, :count].numpy()
+    return [tokenizer.vocabulary[i].replace("\n", "\\n") for i in ids]

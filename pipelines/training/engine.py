@@ -27,7 +27,7 @@ from pipelines.objectives import Objective
 from pipelines.recipes import TrainConfig
 from tfattn import backend
 from tfattn.errors import InputError
-from tfattn.models.transformer import Transformer
+from tfattn.models.build import Model
 
 MEASURES = ("loss", "learning_rate", "grad_norm", "weight_norm", "padding", "tokens")
 
@@ -45,7 +45,7 @@ class Engine:
 
     def __init__(
         self,
-        model: Transformer,
+        model: Model,
         objective: Objective,
         optimizer: Any = None,
         train: TrainConfig = TrainConfig(),  # noqa: B008 - frozen
@@ -171,8 +171,10 @@ class Engine:
         gradients = tape.gradient(
             loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        real = tf.cast(batch["features"]["segments"] != 0, "float32")
-        counts = [tf.reduce_sum(real), tf.cast(tf.size(real), "float32")]
+        # Of a source and of its target, where there are both.
+        sides = [x for name, x in batch["features"].items() if name.endswith("segments")]
+        real = tf.add_n([tf.math.count_nonzero(x, dtype=tf.float32) for x in sides])
+        counts = [real, tf.add_n([tf.cast(tf.size(x), "float32") for x in sides])]
         # Gradients of embeddings come as slices; the norm and the sum over devices want them whole.
         dense = [tf.convert_to_tensor(g) for g in gradients]
         return dense, tf.stack([terms[name] for name in self.objective.terms] + counts)

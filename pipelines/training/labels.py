@@ -8,25 +8,59 @@ import numpy as np
 from pipelines import recipes
 from pipelines.data.answer_rows import AnswerRows
 from pipelines.data.records import data_flag
+from pipelines.data.source_target_rows import SourceTargetRows
 from pipelines.data.table_rows import TableRows
-from pipelines.data.tables import Table, classes_of, label_ids, label_values, read_table
+from pipelines.data.tables import (
+    Table,
+    classes_of,
+    joined,
+    label_ids,
+    label_values,
+    read_table,
+)
+from pipelines.generation.writer import end_of
 from pipelines.recipes import unescaped
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
 
-def read_labelled(data: recipes.TableData, files: tuple[str, ...], flag: str) -> Table:
-    """Read a labelled table as the recipe says; `flag` is named where no files are given."""
+def read_labelled(
+    data: recipes.TableData, files: tuple[str, ...], flag: str, prefixes: tuple[str, ...] = ()
+) -> Table:
+    """Read a labelled table as the recipe says; `flag` is named where no files are given.
+
+    Args:
+        data: of the recipe.
+        files: globs.
+        flag: what they were given by.
+        prefixes: before each text; one for all files, or one for each of `files`.
+    """
     if not files:
         raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
-    with data_flag(flag):
-        return read_table(
-            files,
-            text=data.text,
-            text_pair=data.text_pair,
-            label=data.label,
-            encoding_errors=data.encoding_errors,
+    if len(prefixes) > 1 and len(prefixes) != len(files):
+        raise InputError(
+            f"text2text.prefix: expected one for all files, or one for each of the {len(files)} of "
+            f"--data.{flag}. Received: {len(prefixes)}."
         )
+    groups = [(name,) for name in files] if len(prefixes) > 1 else [files]
+    tables = []
+    with data_flag(flag):
+        for group in groups:
+            table = read_table(
+                group,
+                text=data.text,
+                text_pair=data.text_pair,
+                label=data.label,
+                encoding_errors=data.encoding_errors,
+            )
+            tables.append(table)
+    if not prefixes:
+        return tables[0]
+    prefixed = [
+        replace(table, texts=[unescaped(prefix) + text for text in table.texts])
+        for prefix, table in zip(prefixes, tables, strict=True)
+    ]
+    return joined(prefixed)
 
 
 def resolve_labels(
@@ -53,10 +87,21 @@ def resolve_labels(
 
 
 def labelled_rows(
-    table: Table, objective: recipes.Objective, tokenizer: Tokenizer, length: int
-) -> TableRows | AnswerRows:
-    """Return the rows of a table, with labels as the objective counts them."""
+    table: Table, objective: recipes.Objective, tokenizer: Tokenizer, length: int, pair: bool
+) -> TableRows | AnswerRows | SourceTargetRows:
+    """Return the rows of a table, with labels as the objective counts them.
+
+    Args:
+        table: of a split.
+        objective: with what the labels said.
+        tokenizer: of the model.
+        length: tokens of a row, or of a side, at most.
+        pair: whether the model reads a source and writes a target.
+    """
     if isinstance(objective, recipes.TextToText):
+        if pair:
+            end = end_of(tokenizer)
+            return SourceTargetRows(tokenizer, table.texts, table.labels, end, length)
         delimiter = unescaped(objective.delimiter)
         texts = [text + delimiter for text in table.texts]
         return AnswerRows(tokenizer, texts, table.labels, length)

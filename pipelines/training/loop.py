@@ -13,6 +13,7 @@ from rich.markup import escape
 import tfattn
 from pipelines import recipes
 from pipelines.data.batches import Batches
+from pipelines.data.length_batches import LengthBatches
 from pipelines.progress import bar, say
 from pipelines.recipes import Recipe
 from pipelines.runs import Interrupted, Run
@@ -20,7 +21,7 @@ from pipelines.tokenization.tokenizer import Tokenizer
 from pipelines.training.checkpoint import Checkpoints, State, variables_by_path
 from pipelines.training.engine import Engine
 from pipelines.training.monitor import Monitor
-from tfattn.models.transformer import Transformer
+from tfattn.models.build import Model
 
 
 class Loop:
@@ -41,7 +42,7 @@ class Loop:
         run: Run,
         recipe: Recipe,
         engine: Engine,
-        batches: Batches,
+        batches: Batches | LengthBatches,
         validation: Batches,
         tokenizer: Tokenizer,
         steps: int,
@@ -134,7 +135,7 @@ class Loop:
         return replace(state, stale=state.stale + 1)
 
 
-def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer) -> None:
+def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
     """Write weights, config and vocabulary: all that another run or an export starts from."""
     tfattn.save(model, folder)
     tokenizer.save(folder)

@@ -10,8 +10,8 @@ from pipelines.objectives import Objective
 from pipelines.recipes import Recipe
 from pipelines.runs import Run, write_atomically
 from pipelines.tokenization.tokenizer import Tokenizer
-from pipelines.training.attention_maps import attention_weights, draw
-from tfattn.models.transformer import Transformer
+from pipelines.training.attention_maps import attention_maps, draw
+from tfattn.models.build import Model
 from tfattn.spec import Spec
 
 
@@ -50,7 +50,7 @@ class Monitor:
     def pictures(
         self,
         step: int,
-        model: Transformer,
+        model: Model,
         objective: Objective,
         tokenizer: Tokenizer,
         probe: dict[str, Any],
@@ -64,12 +64,8 @@ class Monitor:
                 rows = objective.show(model, probe, tokenizer, self.settings.samples)
                 tf.summary.text("predictions", "\n".join(rows))
             if self.settings.attention:
-                features = {name: tensor[:1] for name, tensor in probe["features"].items()}
-                length = int(tf.reduce_sum(tf.cast(features["segments"] == 1, tf.int32)))
-                ids = features["tokens"][0, :length].numpy()
-                words = [tokenizer.vocabulary[i].replace("\n", "\\n") for i in ids]
-                picture = draw(attention_weights(model, features)[:, 0], words)
-                tf.summary.image("attention", picture[None])
+                for name, shown in attention_maps(model, probe["features"], tokenizer).items():
+                    tf.summary.image(name, draw(shown)[None])
         self._writer.flush()
 
     def profile(self, step: int) -> None:

@@ -1,31 +1,30 @@
 """What a recipe comes to on its data: the starting point, the rows, and the objective at work."""
 
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 import tfattn
 from pipelines import objectives, recipes
 from pipelines.data.batches import Draws, Rows
-from pipelines.data.causal_rows import CausalRows
-from pipelines.data.packing import PackedRows, PairRows
+from pipelines.data.pairs import read_pairs
 from pipelines.data.records import data_flag
-from pipelines.data.store import Store, write_store
+from pipelines.data.source_target_rows import SourceTargetRows, example_of
+from pipelines.generation.writer import end_of
 from pipelines.objectives.causal_lm import CausalLM
 from pipelines.objectives.labelled import Classification, Regression
-from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.recipes import Recipe, TextData
+from pipelines.objectives.source_to_target import SourceToTarget
+from pipelines.progress import say
+from pipelines.recipes import PairData, Recipe, TableData, TextData
 from pipelines.runs import Run, find_run, user_path
-from pipelines.tokenization.tokenizer import Tokenizer, as_wordpiece, load_tokenizer
+from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
 from pipelines.training.labels import labelled_rows, read_labelled, resolve_labels
-from pipelines.training.texts import documents, keep_vocabulary, prepare_text
+from pipelines.training.text_tasks import no_draws, work_on
+from pipelines.training.texts import keep_vocabulary, prepare_text, prepare_vocabulary
 from tfattn.errors import InputError
 from tfattn.families.gpt2 import HEAD as CAUSAL_HEAD
-from tfattn.mechanisms.masks import is_causal
-from tfattn.models.config import Head, Tokens, TransformerConfig
+from tfattn.models.config import Head, ModelConfig, Tokens, TransformerConfig, changed
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,15 @@ class Start:
     """What a run starts from: a run before, a saved model, or a published checkpoint."""
 
     name: str
-    config: TransformerConfig
+    config: ModelConfig
     heads: tuple[Head, ...]
     weights: dict[str, np.ndarray]
     tokenizer: Tokenizer
+
+    @property
+    def head(self) -> Tokens | None:
+        """Return its head over the vocabulary, or None."""
+        return next((head for head in self.heads if isinstance(head, Tokens)), None)
 
     def same_heads(self, heads: tuple[Head, ...]) -> bool:
         """Return whether these heads can be taken over."""
@@ -48,7 +52,7 @@ class Start:
 class Task:
     """Rows and an objective, ready for the engine."""
 
-    config: TransformerConfig
+    config: ModelConfig
     tokenizer: Tokenizer
     spec: recipes.Objective  # with what the labels said
     objective: objectives.Objective
@@ -81,6 +85,11 @@ def starting_point(recipe: Recipe) -> Start | None:
     return Start(str(folder), config, heads, weights, tokenizer)
 
 
+# What is learnt by models of a source and a target alone, and by both kinds.
+OF_PAIRS = (recipes.SpanCorruption, recipes.TextInfilling, recipes.PrefixLM, recipes.Translation)
+OF_BOTH = (recipes.TextToText,)
+
+
 def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
     """Read the data of a recipe.
 
@@ -90,75 +99,26 @@ def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
     config = start.config if start is not None else recipe.model
     if config is None:
         raise InputError("model: expected a preset, or --init. Received neither.")
-    kind = _text if isinstance(recipe.data, recipes.TextData) else _table
-    return kind(run, recipe, recipe.data, config, start)
+    kind, pair = type(recipe.objective), not isinstance(config, TransformerConfig)
+    if pair != (kind in OF_PAIRS) and kind not in OF_BOTH:
+        kinds = ("a single stack, such as a BERT or a GPT", "an encoder and a decoder, such as T5")
+        raise InputError(
+            f"objective: expected {kinds[not pair]} for {kind.__name__}. Received: {kinds[pair]}."
+        )
+    _check_length(recipe.data.length, config)
+    return PREPARE[type(recipe.data)](run, recipe, recipe.data, config, start)
 
 
 def _text(run, recipe, data, config, start):
-    _check_length(data.length, config)
-    if start is not None and data.tokenizer is not None:
-        raise InputError(
-            "data.tokenizer: expected none beside init, whose model has its own. "
-            f"Received: {data.tokenizer}."
-        )
+    _refuse_tokenizer(data, start)
     tokenizer, *stores = prepare_text(run, data, start.tokenizer if start else None)
-    heads = start.heads if start else ()
+    head = start.head if start else recipe.head
     with data_flag("files"):
-        _, train, draws = _split(stores[0], recipe, tokenizer, heads)
+        _, train, draws = work_on(stores[0], recipe, tokenizer, head)
     with data_flag("validation"):
-        objective, validation, others = _split(stores[1], recipe, tokenizer, heads)
-    if start is None:
-        config = replace(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
+        objective, validation, others = work_on(stores[1], recipe, tokenizer, head)
+    config = _sized(config, tokenizer, start)
     return Task(config, tokenizer, recipe.objective, objective, train, validation, draws, others)
-
-
-def text_rows(
-    run: Run,
-    recipe: Recipe,
-    files: tuple[str, ...],
-    tokenizer: Tokenizer,
-    heads: tuple[Head, ...],
-    stride: int | None = None,
-) -> tuple[objectives.Objective, Rows, Draws]:
-    """Return the objective and rows of other texts, or of the run's validation store.
-
-    Raises:
-        InputError: files that cannot be used, or a stride for what is no causal model.
-    """
-    causal = isinstance(recipe.objective, recipes.CausalLM)
-    length = cast(TextData, recipe.data).length
-    if stride is not None and not (causal and 1 <= stride <= length):
-        raise InputError(
-            f"stride: expected 1 to {length}, the tokens of a row, for a causal model. "
-            f"Received: {stride} for {type(recipe.objective).__name__}."
-        )
-    if not files:
-        store = Store.open(run.data / "validation", tokenizer)
-        return _split(store, recipe, tokenizer, heads, stride)
-    with tempfile.TemporaryDirectory() as folder, data_flag("files"):
-        # Mapped files live on until they are closed.
-        data = replace(cast(TextData, recipe.data), files=files, validation=files)
-        store = write_store(Path(folder) / "store", documents(data, "validation"), tokenizer)
-        return _split(store, recipe, tokenizer, heads, stride)
-
-
-def _split(
-    store, recipe, tokenizer, heads, stride=None
-) -> tuple[objectives.Objective, Rows, Draws]:
-    """Return the objective, and the rows of a store as it wants them, and their draws."""
-    data, spec = recipe.data, recipe.objective
-    start, end, pad = tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id
-    if isinstance(spec, recipes.CausalLM):
-        rows = CausalRows(store, data.length, start, end, pad, pack=data.pack, stride=stride)
-        # Of a prefix nothing is predicted, so that its bytes are not counted.
-        per_target = 0.0 if spec.prefix else store.meta.bytes / rows.targets
-        return CausalLM(spec, _causal_head(heads), per_target, recipe.train.seed), rows, _no_draws
-    tokenizer = as_wordpiece(tokenizer, "objective")
-    objective = MaskedLM(spec, tokenizer, data.length, recipe.train.seed)
-    if spec.next_sentence:
-        rows = PairRows(store, data.length, start, end, pad)
-        return objective, rows, lambda epoch, row: objective.draws(epoch, row, len(rows))
-    return objective, PackedRows(store, data.length, start, end, pad, pack=data.pack), _no_draws
 
 
 def _table(run, recipe, data, config, start):
@@ -170,46 +130,128 @@ def _table(run, recipe, data, config, start):
     keep_vocabulary(run, tokenizer)
     length = data.length or config.max_length
     _check_length(length, config)
-    train = read_labelled(data, data.train, "train")
-    validation = read_labelled(data, data.validation, "validation")
-    causal = all(map(is_causal, config.masks))
+    causal = config.is_causal()
     if isinstance(recipe.objective, recipes.TextToText) and not causal:
         raise InputError(
-            "init: expected a causal model, for it is to write text. Received one with the masks "
-            f"{', '.join(sorted({type(mask).__name__ for mask in config.masks}))}."
+            "init: expected a causal model, or an encoder with a decoder, for it is to write text. "
+            "Received a model in which tokens see what follows them."
         )
+    prefixes = getattr(recipe.objective, "prefix", ())
+    train = read_labelled(data, data.train, "train", prefixes)
+    validation = read_labelled(data, data.validation, "validation", prefixes)
     spec = resolve_labels(recipe.objective, train, "last" if causal else "mean")
-    objective = work(spec, start.heads, recipe.train.seed)
-    rows, others = (labelled_rows(table, spec, tokenizer, length) for table in (train, validation))
-    return Task(config, tokenizer, spec, objective, rows, others, _no_draws, _no_draws)
+    objective = work(spec, start.config, start.heads, tokenizer, recipe.train.seed)
+    pair = not isinstance(config, TransformerConfig)
+    rows, others = (
+        labelled_rows(table, spec, tokenizer, length, pair) for table in (train, validation)
+    )
+    return Task(config, tokenizer, spec, objective, rows, others, no_draws, no_draws)
 
 
-def work(spec: recipes.Objective, heads: tuple[Head, ...], seed: int) -> objectives.Objective:
-    """Return the objective of labelled texts that `spec` describes.
+def _pairs(run, recipe, data, config, start):
+    _refuse_tokenizer(data, start)
+    splits = {}
+    for split, files in (("train", data.train), ("validation", data.validation)):
+        if not files:
+            raise InputError(f"data.{split}: expected at least one file or glob. Received none.")
+        splits[split] = pair_texts(data, files, split)
+
+    def texts():
+        for pairs in (splits["train"],):
+            for source, target in zip(pairs.sources, pairs.targets, strict=True):
+                yield source
+                yield target
+
+    given = start.tokenizer if start else None
+    tokenizer = prepare_vocabulary(run, data, texts, given)
+    head = (start.head if start else recipe.head) or CAUSAL_HEAD
+    spec = recipe.objective
+    objective = SourceToTarget(replace(head, smoothing=spec.smoothing), tokenizer, example_of)
+    with data_flag("train"):
+        train = pair_rows(splits["train"], tokenizer, data, data.too_long)
+    with data_flag("validation"):  # of which all pairs count
+        validation = pair_rows(splits["validation"], tokenizer, data, "cut")
+    for split, rows, done in (
+        ("train", train, {"drop": "left out", "cut": "cut"}.get(data.too_long)),
+        ("validation", validation, "cut"),
+    ):
+        more = ""
+        if rows.too_long:
+            more = f"; {rows.too_long:,} longer than {data.length} tokens a side, {done}"
+        say(f"{split}: {len(rows):,} pairs{more}")
+    config = _sized(config, tokenizer, start)
+    return Task(config, tokenizer, spec, objective, train, validation, no_draws, no_draws)
+
+
+def pair_texts(data: PairData, files: tuple[str, ...], flag: str):
+    """Read pairs as the recipe says; `flag` is named where files cannot be used."""
+    with data_flag(flag):
+        return read_pairs(
+            files,
+            source=data.source,
+            target=data.target,
+            encoding_errors=data.encoding_errors,
+        )
+
+
+def pair_rows(pairs, tokenizer: Tokenizer, data: PairData, too_long) -> SourceTargetRows:
+    """Return the rows of pairs, of which longer ones are dealt with as `too_long` says."""
+    end, places = end_of(tokenizer), pairs.places
+    sides = (pairs.sources, pairs.targets)
+    return SourceTargetRows(tokenizer, *sides, end, data.length, too_long, places)
+
+
+def work(
+    spec: recipes.Objective,
+    config: ModelConfig,
+    heads: tuple[Head, ...],
+    tokenizer: Tokenizer,
+    seed: int,
+) -> objectives.Objective:
+    """Return the objective of labelled texts or of pairs that `spec` describes.
 
     Args:
         spec: of the recipe, with what the labels said.
-        heads: of the model that it starts from, or that it is.
+        config: of the model that it starts from, or that it is.
+        heads: of that model.
+        tokenizer: of that model.
         seed: of the recipe.
     """
-    if isinstance(spec, recipes.TextToText):
-        return CausalLM(recipes.CausalLM(), _causal_head(heads), seed=seed)
+    head = next((head for head in heads if isinstance(head, Tokens)), CAUSAL_HEAD)
+    if isinstance(spec, recipes.TextToText | recipes.Translation):
+        head = replace(head, smoothing=spec.smoothing)
+        if not isinstance(config, TransformerConfig):
+            return SourceToTarget(head, tokenizer, example_of)
+        return CausalLM(recipes.CausalLM(), head, seed=seed)
     kinds = {recipes.Classification: Classification, recipes.Regression: Regression}
     return kinds[type(spec)](spec)
 
 
-def _causal_head(heads):
-    """Return the head over the vocabulary that a model has, or that of GPT-2."""
-    return next((head for head in heads if isinstance(head, Tokens)), CAUSAL_HEAD)
+def _sized(config, tokenizer, start):
+    """Return the config of a new model with room for this vocabulary."""
+    if start is not None:
+        return config
+    return changed(config, vocab_size=tokenizer.size, pad_id=tokenizer.pad_id)
+
+
+def _refuse_tokenizer(data, start):
+    if start is not None and data.tokenizer is not None:
+        raise InputError(
+            "data.tokenizer: expected none beside init, whose model has its own. "
+            f"Received: {data.tokenizer}."
+        )
 
 
 def _check_length(length, config):
-    if length > config.max_length and config.position == "learned":
+    if length is not None and length > config.max_length and config.position == "learned":
         raise InputError(
             f"data.length: expected at most the {config.max_length} positions of the model. "
             f"Received: {length}."
         )
 
 
-def _no_draws(epoch, row):
-    return ()
+PREPARE: dict[type[recipes.Data], Callable[..., Task]] = {
+    TextData: _text,
+    TableData: _table,
+    PairData: _pairs,
+}

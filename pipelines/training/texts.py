@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from pipelines import recipes
@@ -99,21 +99,14 @@ def prepare_text(
     for split, folder in folders.items():  # what is missing is said before the long work
         if not folder.exists():
             next(documents(data, split))
-    if has_tokenizer(run.tokenizer):
-        tokenizer = load_tokenizer(run.tokenizer)
-    elif tokenizer is None and data.tokenizer is not None:
-        tokenizer = load_tokenizer(data.tokenizer)
-    if tokenizer is None:
-        with bar("vocabulary", None) as report, data_flag("files"):
-            texts = documents(data, "train")
-            if data.algorithm == "characters":  # each has to have an id, wherever it occurs
-                texts = itertools.chain(texts, documents(data, "validation"))
-            texts = _counted(texts, report)
-            tokenizer = train_tokenizer(data.algorithm, texts, data.vocab_size, data.lowercase)
-        short = tokenizer.size < data.vocab_size and data.algorithm != "characters"
-        why = f" of {data.vocab_size:,} asked for: no more pieces of words occur twice"
-        say(f"vocabulary: {tokenizer.size:,} tokens{why if short else ''}")
-    keep_vocabulary(run, tokenizer)
+
+    def texts():
+        found = documents(data, "train")
+        if data.algorithm == "characters":  # each has to have an id, wherever it occurs
+            return itertools.chain(found, documents(data, "validation"))
+        return found
+
+    tokenizer = prepare_vocabulary(run, data, texts, tokenizer)
     for split, folder in folders.items():
         if not folder.exists():
             with bar(f"tokenizing {split}", None) as report, data_flag("files"):
@@ -126,6 +119,36 @@ def prepare_text(
             say(f"{split}: {meta.documents:,} documents, {meta.tokens:,} tokens")
     train, validation = (Store.open(folder, tokenizer) for folder in folders.values())
     return tokenizer, train, validation
+
+
+def prepare_vocabulary(
+    run: Run,
+    data: recipes.TextData | recipes.PairData,
+    texts: Callable[[], Iterable[str]],
+    tokenizer: Tokenizer | None = None,
+) -> Tokenizer:
+    """Return the vocabulary of a run: its own, the one given, the recipe's, or a new one.
+
+    Args:
+        run: keeps it.
+        data: says how a new one is learnt.
+        texts: what it is learnt from.
+        tokenizer: of the model that the run starts from.
+    """
+    if has_tokenizer(run.tokenizer):
+        tokenizer = load_tokenizer(run.tokenizer)
+    elif tokenizer is None and data.tokenizer is not None:
+        tokenizer = load_tokenizer(data.tokenizer)
+    if tokenizer is None:
+        with bar("vocabulary", None) as report, data_flag("files"):
+            lowercase = isinstance(data, recipes.TextData) and data.lowercase
+            given = _counted(texts(), report)
+            tokenizer = train_tokenizer(data.algorithm, given, data.vocab_size, lowercase)
+        short = tokenizer.size < data.vocab_size and data.algorithm != "characters"
+        why = f" of {data.vocab_size:,} asked for: no more pieces of words occur twice"
+        say(f"vocabulary: {tokenizer.size:,} tokens{why if short else ''}")
+    keep_vocabulary(run, tokenizer)
+    return tokenizer
 
 
 def keep_vocabulary(run: Run, tokenizer: Tokenizer) -> None:

@@ -12,6 +12,8 @@ import keras
 
 import tfattn
 from pipelines.data.batches import Batches
+from pipelines.data.length_batches import LengthBatches
+from pipelines.data.source_target_rows import SourceTargetRows
 from pipelines.devices import check_memory, choose_strategy
 from pipelines.objectives import Objective
 from pipelines.progress import say
@@ -22,7 +24,8 @@ from pipelines.training.engine import Engine
 from pipelines.training.loop import Loop, save_model
 from pipelines.training.optimize import build_optimizer
 from pipelines.training.tasks import Start, prepare, starting_point
-from tfattn.models.transformer import Transformer
+from tfattn.errors import InputError
+from tfattn.models.build import Model
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -84,19 +87,26 @@ def steps_of(train: TrainConfig, epoch: float) -> int:
 
 def _batches(task, recipe):
     train = recipe.train
-    size = train.batch * train.accumulate
     transform = task.objective.batch
-    return (
-        Batches(task.train, transform, size, train.seed, task.draws_train),
-        Batches(task.validation, transform, train.batch, 0, task.draws_validation),
-    )
+    validation = Batches(task.validation, transform, train.batch, 0, task.draws_validation)
+    if train.batch_tokens is not None:
+        if not isinstance(task.train, SourceTargetRows):
+            raise InputError(
+                "train.batch_tokens: expected pairs of texts to put together by their length. "
+                f"Received: {train.batch_tokens} for {type(task.spec).__name__}."
+            )
+        widths = task.train.widths
+        sizes = (train.batch_tokens, train.accumulate, train.seed)
+        return LengthBatches(task.train, widths, transform, *sizes), validation
+    size = train.batch * train.accumulate
+    return Batches(task.train, transform, size, train.seed, task.draws_train), validation
 
 
-def _initialise(model: Transformer, start: Start, objective: Objective) -> None:
+def _initialise(model: Model, start: Start, objective: Objective) -> None:
     """Take over every part that the starting point has; heads of its own are left behind."""
     parts = {path.split("/")[0] for path in model.weights_by_path()}
     theirs = {path.split("/")[0] for path in start.weights}
-    needed = ("stem", "encoder")
+    needed = ("stem", "encoder", "decoder")
     fresh = tuple(part for part in parts - theirs if part not in needed)
     heads = {head.name for head in objective.heads}
     weights = start.weights
@@ -107,6 +117,8 @@ def _initialise(model: Transformer, start: Start, objective: Objective) -> None:
 
 
 def _finish(loop: Loop, state: State) -> dict[str, Any]:
+    if loop.recipe.train.average > 1:
+        loop.checkpoints.average(loop.engine.model, loop.recipe.train.average)
     with loop.engine.averaged():
         if loop.keeps_best:
             _, _, weights = tfattn.read(loop.run.best)

@@ -25,17 +25,18 @@ def given(rng):
     return hidden, matrix, bias, targets, weights
 
 
-def reference(hidden, matrix, bias, targets, weights):
+def reference(hidden, matrix, bias, targets, weights, smoothing=0.0):
     """Return loss, hits and the gradients of the loss, in float64."""
     h, e = hidden.astype("float64"), matrix.astype("float64")
     z = h @ e.T + (0 if bias is None else bias)
     shares = np.exp(z - z.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     rows = np.arange(len(targets))
-    loss = -(weights * np.log(shares[rows, targets])).sum()
+    wanted = np.full(shares.shape, smoothing / VOCABULARY)
+    wanted[rows, targets] += 1 - smoothing
+    loss = -(weights[:, None] * wanted * np.log(shares)).sum()
     hits = (weights * (z.argmax(1) == targets)).sum()
-    shares[rows, targets] -= 1
-    dz = shares * weights[:, None]
+    dz = (shares - wanted) * weights[:, None]
     return loss, hits, (dz @ e, dz.T @ h, dz.sum(0))
 
 

@@ -30,6 +30,7 @@ class TokensHead(keras.layers.Layer):
         use_bias: whether there is a b.
         tied: whether E is given with each call.
         scaled: whether f(h) is divided by sqrt(d) (T5 with tied embeddings, as released).
+        smoothing: of the targets in training (arXiv:1512.00567, section 7).
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class TokensHead(keras.layers.Layer):
         use_bias: bool = True,
         tied: bool = True,
         scaled: bool = False,
+        smoothing: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.vocab_size, self.dim, self.scaled = vocab_size, dim, scaled
         self.activation, self.epsilon, self.norm_kind = activation, epsilon, norm_kind
-        self.use_bias, self.tied = use_bias, tied
+        self.use_bias, self.tied, self.smoothing = use_bias, tied, smoothing
         self.bias = self.embeddings = None
         self.initializer = keras.initializers.get(initializer)
         self.activate = activation_island(activation)
@@ -113,7 +115,10 @@ class TokensHead(keras.layers.Layer):
         matrix = embeddings if self.tied else self.embeddings
         if targets is not None:
             flat = (ops.reshape(x, (-1,)) for x in targets)
-            return vocabulary_loss(rows, matrix, self.bias, *flat, training=bool(training))
+            smoothing = self.smoothing if training else 0.0
+            return vocabulary_loss(
+                rows, matrix, self.bias, *flat, training=bool(training), smoothing=smoothing
+            )
         logits = ops.matmul(rows, ops.transpose(ops.cast(matrix, rows.dtype)))
         logits = ops.reshape(logits, (*ops.shape(hidden)[:2], self.vocab_size))
         logits = ops.cast(logits, "float32")
@@ -133,6 +138,7 @@ class TokensHead(keras.layers.Layer):
             "use_bias": self.use_bias,
             "tied": self.tied,
             "scaled": self.scaled,
+            "smoothing": self.smoothing,
         }
 
 

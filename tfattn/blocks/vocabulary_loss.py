@@ -3,6 +3,9 @@
     loss = sum_i w_i (log sum_v exp(z_iv) - z_iy)        z = h E^T + b, y the target, w the weight
     dz   = w (softmax(z) - onehot(y))        dh = dz E        dE = dz^T h        db = sum_i dz_i
 
+With label smoothing s (arXiv:1512.00567, section 7) the target is a distribution,
+(1 - s) onehot(y) + s / V, in place of onehot(y): of z_iy there remain (1 - s) z_iy + s mean_v z_iv.
+
 Rows are taken in chunks, and where a gradient is wanted it is made beside the loss, while the
 logits of the chunk are there: the products are those of the plain way (where the last chunk is not
 full, it reads some rows once more, with weight 0). What is
@@ -10,6 +13,7 @@ kept is as large as h, E and b, whatever the number of rows. (arXiv:2411.09009 g
 the vocabulary instead, and makes the logits a second time for the gradient.)
 """
 
+import functools
 from typing import Any
 
 from keras import ops
@@ -28,6 +32,7 @@ def vocabulary_loss(
     weights: Tensor,
     training: bool = False,
     at_once: int = AT_ONCE,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the weighted sums of cross entropy and of hits (the largest logit is the target's).
 
@@ -39,18 +44,19 @@ def vocabulary_loss(
         weights: (n,), w.
         training: whether the loss has a gradient; the hits have none.
         at_once: logits of a chunk at most.
+        smoothing: s.
     """
-    vocabulary = matrix.shape[0]
+    rows = at_once // matrix.shape[0]
     targets, weights = ops.cast(targets, "int32"), ops.cast(weights, "float32")
     # Values, not variables: of a variable TensorFlow wants a gradient by another way.
     given = [ops.copy(x) for x in (hidden, matrix, bias) if x is not None]
     if not training:
-        sums = _chunked(given, targets, weights, at_once // vocabulary, False)[0]
+        sums = _chunked(given, targets, weights, rows, False, smoothing)[0]
         return sums[0], sums[1]
 
     @ops.custom_gradient
     def differentiable(*given):
-        sums, *gradients = _chunked(given, targets, weights, at_once // vocabulary, True)
+        sums, *gradients = _chunked(given, targets, weights, rows, True, smoothing)
 
         def gradient(*upstream):
             of_loss = upstream[0][0]
@@ -64,14 +70,14 @@ def vocabulary_loss(
     return sums[0], sums[1]
 
 
-def _chunked(given, targets, weights, rows, gradient):
+def _chunked(given, targets, weights, rows, gradient, smoothing):
     """Return the two sums, and where asked for the gradients of the loss by `given`, float32."""
     hidden, count = given[0], ops.shape(given[0])[0]
     table = ops.cast(given[1], hidden.dtype)
     rest = given[2:]
     rows, known = max(rows, 1), isinstance(count, int)
     if known and count <= rows:
-        return _chunk(hidden, table, rest, targets, weights, gradient)
+        return _chunk(hidden, table, rest, targets, weights, gradient, smoothing)
     rows = rows if known else ops.minimum(rows, count)  # XLA wants a number where there is one
     row = ops.arange(rows, dtype="int32")
 
@@ -83,7 +89,7 @@ def _chunked(given, targets, weights, rows, gradient):
             for x in (hidden, targets, weights)
         )
         w = ops.where(start + row < i * rows, 0.0, w)
-        more, *gradients = _chunk(h, table, rest, y, w, gradient)
+        more, *gradients = _chunk(h, table, rest, y, w, gradient, smoothing)
         if gradient:
             place, shape = (start, 0), ops.shape(h)
             first = ops.slice(so_far[0], place, shape) + gradients[0]
@@ -98,32 +104,39 @@ def _chunked(given, targets, weights, rows, gradient):
     return ops.while_loop(lambda i, *_: i * rows < count, add, start)[1:]
 
 
-def _chunk(hidden, table, bias, targets, weights, gradient):
+def _chunk(hidden, table, bias, targets, weights, gradient, smoothing):
     """Return the sums of a chunk, and its gradients, in float32."""
     logits = ops.matmul(hidden, ops.transpose(table))  # (n, v)
     if not gradient:
-        return (_sums(logits, *bias, targets, weights),)
-    sums, by_logits = _sums_and_gradient(logits, *bias, targets, weights)
+        return (_sums(smoothing)(logits, *bias, targets, weights),)
+    sums, by_logits = _sums_and_gradient(smoothing)(logits, *bias, targets, weights)
     low = ops.cast(by_logits, hidden.dtype)
     found = [ops.matmul(low, table), ops.matmul(ops.transpose(low), hidden)]
     found += [ops.sum(by_logits, axis=0) for _ in bias]
     return (sums, *(ops.cast(x, "float32") for x in found))
 
 
-@backend.compiled
-def _sums(logits, *rest):
-    """Return the loss and the hits, (2,)."""
-    return _parts(logits, *rest)[0]
+@functools.cache
+def _sums(smoothing):
+    """Return what gives the loss and the hits, (2,)."""
+    return backend.compiled(lambda logits, *rest: _parts(smoothing, logits, *rest)[0])
 
 
-@backend.compiled
-def _sums_and_gradient(logits, *rest):
-    """Return the loss and the hits, (2,), and the gradient of the loss by the logits (n, v)."""
-    sums, is_target, shares, weights = _parts(logits, *rest)
-    return sums, (shares - ops.cast(is_target, "float32")) * weights[:, None]
+@functools.cache
+def _sums_and_gradient(smoothing):
+    """Return what gives loss and hits, (2,), and the gradient of the loss by the logits (n, v)."""
+
+    def sums_and_gradient(logits, *rest):
+        sums, is_target, shares, weights = _parts(smoothing, logits, *rest)
+        wanted = ops.cast(is_target, "float32")
+        if smoothing:
+            wanted = (1 - smoothing) * wanted + smoothing / logits.shape[1]
+        return sums, (shares - wanted) * weights[:, None]
+
+    return backend.compiled(sums_and_gradient)
 
 
-def _parts(logits, *rest):
+def _parts(smoothing, logits, *rest):
     *bias, targets, weights = rest
     logits = ops.cast(logits, "float32")
     for b in bias:
@@ -134,6 +147,8 @@ def _parts(logits, *rest):
     powers = ops.exp(logits - largest)
     total = ops.sum(powers, axis=1, keepdims=True)
     own = ops.sum(ops.where(is_target, logits - largest, 0.0), axis=1)
+    if smoothing:
+        own = (1 - smoothing) * own + smoothing * ops.mean(logits - largest, axis=1)
     # Of several largest ones the first is said, as by argmax.
     said = ops.min(ops.where(logits == largest, columns, logits.shape[1]), axis=1)
     loss = ops.sum((ops.log(total[:, 0]) - own) * weights)

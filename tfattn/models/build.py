@@ -77,6 +77,7 @@ HEADS = {
         head.bias,
         head.tied,
         head.scaled,
+        head.smoothing,
         **kw,
     ),
     Classify: lambda config, head, **kw: ClassifyHead(

@@ -29,6 +29,7 @@ class Tokens(Head):
     bias: bool = True  # added to the logits
     tied: bool = True  # the matrix is that of the embeddings
     scaled: bool = False  # hidden states over sqrt(dim) before the matrix (T5)
+    smoothing: float = 0.0  # in training: of a target's probability, the share of all tokens alike
 
 
 @dataclass(frozen=True)

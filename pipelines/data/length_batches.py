@@ -1,0 +1,120 @@
+"""Batches of about as many tokens each: pairs of like length go together (arXiv:1706.03762, 5.1).
+
+Rows are put into buckets by the tokens of their longer side. A bucket of width w gives batches of
+`tokens` / w rows, so that little is padding and every step costs about the same. As in batches.py
+the batch of step k is a pure function of (data, seed, k): which batch of which bucket it is, and
+which rows are in it, are permutations that are computed, not stored.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.data.batches import Batch, Rows, Transform, shuffled
+from pipelines.data.randomness import bits
+from tfattn.errors import InputError
+
+ORDER = 254  # a purpose of random numbers that no objective has
+STEP, GROWTH = 8, 1.25  # widths of buckets are multiples of STEP, and each wider by GROWTH
+
+
+class LengthBatches:
+    """Batches of rows of like length through an objective's transform.
+
+    Args:
+        rows: where examples are read from.
+        widths: tokens of the longer side of each row, (n,).
+        transform: makes features and targets of them.
+        tokens: places of the longer side of a microbatch at most.
+        accumulate: microbatches of a batch.
+        seed: of the order.
+
+    Raises:
+        InputError: fewer tokens than the longest row has.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        widths: np.ndarray,
+        transform: Transform,
+        tokens: int,
+        accumulate: int,
+        seed: int,
+    ):
+        self.rows, self.transform, self.seed = rows, transform, seed
+        edges = bucket_edges(int(widths.max()))
+        if tokens < edges[-1]:
+            raise InputError(
+                f"train.batch_tokens: expected at least the {edges[-1]} places of the longest "
+                f"pair. Received: {tokens}."
+            )
+        bucket = np.searchsorted(edges, widths)
+        order = np.argsort(bucket, kind="stable")
+        counts = np.bincount(bucket, minlength=len(edges))
+        edges, counts = edges[counts > 0], counts[counts > 0]
+        sizes = _even(tokens // edges) * accumulate
+        batches = -(-counts // sizes)
+        self._order = tf.constant(order, tf.int64)  # rows by bucket
+        self._first = tf.constant(np.cumsum(counts) - counts, tf.int64)  # of each bucket's
+        self._counts, self._sizes = (tf.constant(x, tf.int64) for x in (counts, sizes))
+        self._ends = tf.constant(np.cumsum(batches), tf.int64)  # of each bucket's batches
+        self._batches = int(batches.sum())
+        self._names = list(rows.read(np.zeros(1, np.int64)))
+        self._dtypes = [rows.read(np.zeros(1, np.int64))[name].dtype for name in self._names]
+        self._shapes = [rows.read(np.zeros(1, np.int64))[name].shape[1:] for name in self._names]
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Return how many batches make one pass over the rows."""
+        return self._batches
+
+    def at(self, step: Any) -> Batch:
+        """Return the batch of one step; the last of a bucket begins it again where it is short."""
+        step = tf.cast(step, tf.int64)
+        epoch, place = step // self._batches, step % self._batches
+        number = shuffled(place[None], self._batches, self._keys(epoch, 0))[0]
+        bucket = tf.searchsorted(self._ends, number[None], side="right")[0]
+        before = tf.where(bucket > 0, tf.gather(self._ends, tf.maximum(bucket - 1, 0)), 0)
+        size, count = tf.gather(self._sizes, bucket), tf.gather(self._counts, bucket)
+        places = ((number - before) * size + tf.range(size, dtype=tf.int64)) % count
+        keys = self._keys(epoch, 1 + tf.cast(bucket, tf.int64))
+        places = shuffled(places, count, tf.repeat(keys, tf.cast(size, tf.int32), axis=0))
+        row = tf.gather(self._order, tf.gather(self._first, bucket) + places)
+        return self.transform(self._read(row), tf.fill(tf.shape(row), epoch), row)
+
+    def stream(self, first: int, last: int) -> tf.data.Dataset:
+        """Return the batches of the steps from `first` to before `last`."""
+        at = tf.autograph.experimental.do_not_convert(self.at)
+        steps = tf.data.Dataset.range(first, last)
+        return steps.map(at, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+    def _keys(self, epoch, purpose):
+        """Return the key of a permutation, (1, 3) uint32."""
+        row = tf.reshape(tf.cast(purpose, tf.int64), [1])
+        return bits(self.seed, ORDER, tf.reshape(epoch, [1]), row, 3)
+
+    def _read(self, row):
+        def read(indices):
+            arrays = self.rows.read(indices)
+            return [arrays[name] for name in self._names]
+
+        arrays = tf.numpy_function(read, [row], self._dtypes, stateful=False)
+        for array, shape in zip(arrays, self._shapes, strict=True):
+            array.set_shape((None, *shape))
+        return dict(zip(self._names, arrays, strict=True))
+
+
+def bucket_edges(longest: int) -> np.ndarray:
+    """Return the widths of the buckets, up to one that has room for the longest row."""
+    edges = [STEP]
+    while edges[-1] < longest:
+        wider = int(edges[-1] * GROWTH) // STEP * STEP
+        edges.append(max(wider, edges[-1] + STEP))
+    return np.array(edges)
+
+
+def _even(sizes):
+    """Return sizes that several devices and vector units can share, where they are not small."""
+    return np.where(sizes >= 16, sizes // 8 * 8, sizes)

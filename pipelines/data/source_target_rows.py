@@ -1,0 +1,104 @@
+"""Pairs of texts as rows of a source and a target, each with the end token after it."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.data.corruption import Example
+from pipelines.tokenization.tokenizer import Tokenizer
+from tfattn.errors import InputError
+
+STEP = 8  # batches are as wide as their longest text, rounded up to this: few distinct shapes
+
+
+class SourceTargetRows:
+    """Rows over pairs that are tokenized once and kept in memory.
+
+    Args:
+        tokenizer: makes ids of the texts.
+        sources: what is read.
+        targets: what is written.
+        end: id of the token that ends a text.
+        length: tokens of a side at most, the end among them.
+        too_long: what becomes of a longer pair: it is left out, or cut at the end of its texts, or
+            an error.
+        places: of each pair, to be named.
+
+    Raises:
+        InputError: a pair that is too long, where that is one; or none that is short enough.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        end: int,
+        length: int,
+        too_long: Literal["drop", "cut", "error"] = "cut",
+        places: Sequence[str] = (),
+    ):
+        self.end = end
+        sides = [_Ragged(*tokenizer.encode_batch(list(texts))) for texts in (sources, targets)]
+        longest = np.maximum(*(side.lengths for side in sides)) + 1
+        over = np.flatnonzero(longest > length)
+        self.too_long = len(over)  # pairs
+        if len(over) and too_long == "error":
+            first = int(over[0])
+            where = places[first] if places else f"row {first}"
+            raise InputError(
+                f"{where}: expected at most {length} tokens a side. "
+                f"Received: {longest[first]}, and {len(over)} such pairs in all."
+            )
+        keep = np.arange(len(longest)) if too_long == "cut" else np.flatnonzero(longest <= length)
+        if not len(keep):
+            raise InputError(
+                f"files: expected pairs of at most {length} tokens a side. Received: none; "
+                f"the shortest has {int(longest.min())}."
+            )
+        self._sides = sides
+        self._keep = keep
+        self._counts = [np.minimum(side.lengths[keep] + 1, length) for side in sides]
+        self.width = int(max(count.max() for count in self._counts))
+
+    def __len__(self) -> int:
+        return len(self._keep)
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Return the tokens of the longer side of each row, (n,)."""
+        return np.maximum(*self._counts)
+
+    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `source` and `target` (b, width), and the `source_count` and `target_count`."""
+        found = {}
+        for name, side, counts in zip(("source", "target"), self._sides, self._counts, strict=True):
+            ids = np.zeros((len(indices), self.width), np.int32)
+            for row, index in enumerate(indices):
+                count = counts[index]
+                ids[row, : count - 1] = side[self._keep[index]][: count - 1]
+                ids[row, count - 1] = self.end
+            found[name], found[f"{name}_count"] = ids, counts[indices].astype(np.int32)
+        return found
+
+
+def example_of(rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> Example:
+    """Return what was read, cut to the longest text of each side of the batch."""
+
+    def side(name):
+        ids, count = rows[name], rows[f"{name}_count"]
+        width = (tf.reduce_max(count) + STEP - 1) // STEP * STEP
+        return ids[:, : tf.minimum(width, tf.shape(ids)[1])], count
+
+    return Example(*side("source"), *side("target"))
+
+
+class _Ragged:
+    def __init__(self, flat, lengths):
+        self.flat, self.lengths = flat, lengths
+        self.ends = np.cumsum(lengths)
+
+    def __getitem__(self, index):
+        return self.flat[self.ends[index] - self.lengths[index] : self.ends[index]]

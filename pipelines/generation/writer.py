@@ -1,0 +1,164 @@
+"""Targets written from sources, by an encoder and a decoder, in batches of like length.
+
+The loop itself is tfattn/models/generate.py and beam.py; here are texts, batches and widths.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.data.randomness import uniform
+from pipelines.tokenization.tokenizer import Tokenizer
+from tfattn.errors import InputError
+from tfattn.models.beam import NEVER, ranked
+from tfattn.models.build import Model
+from tfattn.models.generate import check, decode, start
+from tfattn.models.sampling import Sampling
+
+DRAW = 2  # purpose of random numbers
+BATCH = 32  # sources at a time
+STEP = 16  # widths are multiples of it: few distinct programs
+
+
+@dataclass(frozen=True)
+class Written:
+    """A target, and its score: log P over the length penalty; nan where nothing is searched."""
+
+    ids: list[int]
+    text: str
+    score: float
+    ended: bool  # whether the model ended it; otherwise there was no room left
+
+
+class Writer:
+    """Writes targets; compiled once for each width of a source and of a target.
+
+    Args:
+        model: an encoder and a decoder.
+        tokenizer: its own.
+        sampling: how the next token is chosen; with beams the best texts are searched for.
+        batch: sources at a time.
+
+    Raises:
+        InputError: a model of another kind, or a tokenizer without an end of a text.
+    """
+
+    def __init__(self, model: Model, tokenizer: Tokenizer, sampling: Sampling, batch: int = BATCH):
+        check(model)
+        self.model, self.tokenizer, self.sampling, self.batch = model, tokenizer, sampling, batch
+        self.end, self.begin = end_of(tokenizer), target_begin(tokenizer)
+        self._write = tf.function(self._written, jit_compile=True, autograph=False)
+
+    def write(
+        self,
+        sources: Sequence[str],
+        tokens: int,
+        best: int = 1,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Written]]:
+        """Return the `best` targets of each source, the best first.
+
+        Args:
+            sources: texts.
+            tokens: that a target has at most.
+            best: targets of each source, at most the beams.
+            seed: of the draws; each source by its number has its own.
+            progress: called with the number of sources that are done.
+
+        Raises:
+            InputError: a source that is too long.
+        """
+        flat, lengths = self.tokenizer.encode_batch(list(sources))
+        ids = [part.tolist() for part in np.split(flat, np.cumsum(lengths)[:-1])]
+        return self.write_ids([[*i, self.end] for i in ids], tokens, best, seed, progress)
+
+    def write_ids(
+        self,
+        sources: Sequence[Sequence[int]],
+        tokens: int,
+        best: int = 1,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[list[Written]]:
+        """Return the same for sources that are token ids already, the end token among them."""
+        limit = self.model.config.max_length
+        for number, source in enumerate(sources, 1):
+            if len(source) > limit and self.model.config.position == "learned":
+                raise InputError(
+                    f"source {number}: expected at most {limit} tokens. Received: {len(source)}."
+                )
+        found: list[list[Written]] = [[] for _ in sources]
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        for first in range(0, len(order), self.batch):
+            rows = order[first : first + self.batch]
+            for row, texts in zip(rows, self._batch(sources, rows, tokens, seed), strict=False):
+                found[row] = texts[:best]
+            if progress is not None:
+                progress(min(first + self.batch, len(order)))
+        return found
+
+    def _batch(self, sources, rows, tokens, seed):
+        widest = max(1, *(len(sources[row]) for row in rows))
+        width = -(-widest // STEP) * STEP
+        given = np.zeros((2, self.batch, width), np.int32)
+        for place, row in enumerate(rows):
+            given[0, place, : len(sources[row])] = sources[row]
+            given[1, place, : len(sources[row])] = 1
+        # Rows to fill the batch have a token too, or nothing could be asked of them.
+        given[1, len(rows) :, 0] = 1
+        length = -(-(tokens + 1) // STEP) * STEP
+        number = tf.constant([*rows, *([0] * (self.batch - len(rows)))], tf.int64)
+        draws = uniform(seed, DRAW, number * 0, number, length)
+        limit = np.int32(tokens + 1)
+        found = self._write(*map(tf.constant, given), length, limit, draws)
+        tokens_, segments, scores, ended = (x.numpy() for x in found)
+        for place in range(len(rows)):
+            texts = []
+            for k in range(tokens_.shape[1]):
+                if scores[place, k] > NEVER / 2 or k == 0:
+                    ids = tokens_[place, k, 1:][segments[place, k, 1:] > 0].tolist()
+                    text, score = self.tokenizer.decode(ids), float(scores[place, k])
+                    texts.append(Written(ids, text, score, bool(ended[place, k])))
+            yield texts
+
+    def _written(self, tokens, segments, length, limit, draws):
+        """Return tokens, segments (b, k, s), scores and whether they ended (b, k)."""
+        features = {"tokens": tokens, "segments": segments}
+        stops = tf.constant([self.end], tf.int32)
+        state = start(self.model, features, self.begin, length, self.sampling)
+        if self.sampling.beams > 1:
+            found = ranked(self.model, state, limit, stops, self.sampling)
+            return found.tokens, found.segments, found.scores, found.ended
+        state = decode(self.model, state, limit, draws, stops, self.sampling)
+        scores = tf.fill([tf.shape(tokens)[0], 1], float("nan"))
+        return state.tokens[:, None], state.segments[:, None], scores, state.ended[:, None]
+
+
+def end_of(tokenizer: Tokenizer) -> int:
+    """Return the id of the token that ends a text.
+
+    Raises:
+        InputError: there is none.
+    """
+    if tokenizer.separator_id is None:
+        raise InputError(
+            "tokenizer: expected a token that ends a text, as in unigram, bpe or WordPiece "
+            f"vocabularies. Received: {type(tokenizer).__name__}."
+        )
+    return tokenizer.separator_id
+
+
+def target_begin(tokenizer: Tokenizer) -> int:
+    """Return the id that the decoder reads before the first token of a target.
+
+    It is that of the start of a text, or of padding (as in T5), or of the end of a text.
+
+    Raises:
+        InputError: a tokenizer without a token that ends a text.
+    """
+    end = end_of(tokenizer)
+    known = (token for token in (tokenizer.start_id, tokenizer.pad_id) if token is not None)
+    return next(known, end)
