@@ -67,18 +67,31 @@ def harvest(
     `progress` is called with the number of files read and of all files; `processes` defaults to
     one per core, eight at most.
     """
+    return distinct(collect(read, packages, progress, processes))
+
+
+def collect(
+    reader: Callable[[list["Source"]], list],
+    packages: Iterable[str],
+    progress: Progress | None = None,
+    processes: int | None = None,
+) -> list:
+    """Join what `reader`, a function of a module, finds in the files of packages, in their order.
+
+    `progress` and `processes` as for `harvest`.
+    """
     files = [file for package in dict.fromkeys(packages) for file in source_files(package)]
     tasks = [
         files[start : start + FILES_PER_TASK] for start in range(0, len(files), FILES_PER_TASK)
     ]
     processes = min(processes or min(os.cpu_count() or 1, MOST_PROCESSES), len(tasks))
     found, done = [], 0
-    for task, docstrings in zip(tasks, _map(read, tasks, processes), strict=True):
-        found += docstrings
+    for task, rows in zip(tasks, _map(reader, tasks, processes), strict=True):
+        found += rows
         done += len(task)
         if progress:
             progress(done, len(files))
-    return distinct(found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -141,9 +154,9 @@ def _map(function, tasks: list, processes: int) -> Iterator:
 def read(sources: list[Source]) -> list[Docstring]:
     """Parse files and return the docstrings that hold enough prose."""
     found = []
-    with _no_garbage_collection():
+    with no_garbage_collection():
         for source in sources:
-            for name, docstring in _docstrings(source.path):
+            for name, docstring in docstrings_of(source.path):
                 text = "\n\n".join(prose(docstring)) if len(docstring) >= SHORTEST else ""
                 if len(text) >= SHORTEST:
                     found.append(Docstring(text, source.package, source.module, name))
@@ -151,7 +164,7 @@ def read(sources: list[Source]) -> list[Docstring]:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Parse three times as fast: the collector walks every new syntax tree over and over."""
     enabled = gc.isenabled()
     gc.disable()
@@ -162,7 +175,8 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _docstrings(path: Path) -> list[tuple[str, str]]:
+def docstrings_of(path: Path) -> list[tuple[str, str]]:
+    """Return the qualified names and docstrings of a file, none if it does not parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings

@@ -52,8 +52,12 @@ INLINE = [
 
 def prose(docstring: str) -> list[str]:
     """Return the paragraphs of English of a docstring, each on one line."""
-    found = (_plain(paragraph) for paragraph in _paragraphs(_lines(docstring)))
-    return [paragraph for paragraph in found if is_prose(paragraph)]
+    return [paragraph for paragraph in paragraphs(docstring) if is_prose(paragraph)]
+
+
+def paragraphs(docstring: str) -> list[str]:
+    """Return what may be prose of a docstring: paragraphs without markup, each on one line."""
+    return [_plain(paragraph) for paragraph in _paragraphs(_lines(docstring))]
 
 
 def is_prose(paragraph: str) -> bool:

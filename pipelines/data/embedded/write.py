@@ -9,7 +9,6 @@ and is reused while Python, the packages and this code stay what they were.
 import hashlib
 import json
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,6 +17,7 @@ from typing import Any
 
 from pipelines.data.embedded.acceptability import Example, examples, sentences
 from pipelines.data.embedded.docstrings import PACKAGES, Docstring, Progress, harvest
+from pipelines.data.embedded.folder import fingerprint, write_folder, write_lines
 from pipelines.data.embedded.shingles import Shingles
 from tfattn.errors import InputError
 
@@ -34,8 +34,9 @@ TASK_ROWS = {"task/train": 2000, "task/validation": 500, "task/test": 1000}
 OVERLAP = 0.25  # share of a held-out text's shingles in training from which it is removed
 SEED = 11
 
-ABOUT = "about.json"
-CODE = ("acceptability.py", "docstrings.py", "prose.py", "shingles.py", "write.py")
+CODE = (
+    "acceptability.py", "docstrings.py", "folder.py", "prose.py", "shingles.py", "write.py",
+)  # fmt: skip
 LICENCE = (
     "The texts are the documentation of packages installed on this machine, each under the licence "
     "of its package. They were read for training on this machine and stay here: do not publish "
@@ -75,25 +76,16 @@ def write_embedded(
     """
     folder, packages = Path(folder), tuple(dict.fromkeys(packages))
     versions = package_versions(packages)
-    fingerprint = _fingerprint(versions)
-    if _is_complete(folder, fingerprint):
-        return Embedded(folder, _about(folder))
-    _check_replaceable(folder)
-    documents = harvest(packages, progress)
-    if not documents:
-        raise InputError(f"No docstrings were found in the packages {', '.join(packages)}.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        new, old = Path(temporary, "new"), Path(temporary, "old")
-        _write(new, documents, versions, fingerprint)
-        try:
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-        except OSError:
-            if not _is_complete(folder, fingerprint):  # else another process was faster
-                raise
-    return Embedded(folder, _about(folder))
+
+    def make(new: Path) -> dict[str, Any]:
+        documents = harvest(packages, progress)
+        if not documents:
+            raise InputError(f"No docstrings were found in the packages {', '.join(packages)}.")
+        return _write(new, documents, versions)
+
+    ours = ("task", *(f"{name}.jsonl" for name in DOCUMENTS))
+    mark = fingerprint([platform.python_version(), versions], CODE)
+    return Embedded(folder, write_folder(folder, mark, ours, make))
 
 
 def package_versions(packages: Iterable[str]) -> dict[str, str | None]:
@@ -105,50 +97,16 @@ def package_versions(packages: Iterable[str]) -> dict[str, str | None]:
     }
 
 
-def _fingerprint(versions: Mapping[str, str | None]) -> str:
-    digest = hashlib.sha256(json.dumps([platform.python_version(), versions]).encode())
-    for file in CODE:
-        digest.update(Path(__file__).with_name(file).read_bytes())
-    return digest.hexdigest()
-
-
-def _about(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / ABOUT).read_text("utf-8"))
-
-
-def _is_complete(folder: Path, fingerprint: str) -> bool:
-    """Tell whether the folder holds this corpus and every file has the length it was written in."""
-    try:
-        about = _about(folder)
-        sizes = {name: (folder / name).stat().st_size for name in about["files"]}
-        return about["fingerprint"] == fingerprint and about["files"] == sizes
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace what this module did not write."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a folder to write the corpus to.")
-    ours = {ABOUT, "task", *(f"{name}.jsonl" for name in DOCUMENTS)}
-    foreign = sorted({path.name for path in folder.iterdir()} - ours)
-    if foreign:
-        raise InputError(
-            f"{folder} holds {foreign[0]}, which is not of this corpus; expected an empty folder."
-        )
-
-
 def split(documents: Iterable[Docstring]) -> dict[str, list[Docstring]]:
     """Give every module to one split, by the hash of its name."""
     parts: dict[str, list[Docstring]] = {name: [] for name in SHARES}
     for document in documents:
-        parts[_split_of(document.module)].append(document)
+        parts[split_of(document.module)].append(document)
     return parts
 
 
-def _split_of(module: str) -> str:
+def split_of(module: str) -> str:
+    """Return the split of a module by the hash of its name."""
     digest = hashlib.sha256(module.encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     for name, share in SHARES.items():
@@ -179,11 +137,8 @@ def _unlike(documents: Iterable[Docstring], training: Shingles) -> list[Docstrin
 
 
 def _write(
-    folder: Path,
-    documents: list[Docstring],
-    versions: Mapping[str, str | None],
-    fingerprint: str,
-) -> None:
+    folder: Path, documents: list[Docstring], versions: Mapping[str, str | None]
+) -> dict[str, Any]:
     parts = split(documents)
     training = Shingles(document.text for document in parts["train"])
     parts["validation"] = _unlike(parts["validation"], training)
@@ -193,12 +148,10 @@ def _write(
         files[f"{name}.tsv"] = ["label\ttext", *(f"{row.label}\t{row.text}" for row in found)]
     (folder / "task").mkdir(parents=True)
     for name, lines in files.items():
-        _write_lines(folder / name, lines)
-    about = {
+        write_lines(folder / name, lines)
+    return {
         "licence": LICENCE,
         "python": platform.python_version(),
-        "fingerprint": fingerprint,
-        "files": {name: (folder / name).stat().st_size for name in files},
         "documents": {name: _size(parts[name]) for name in DOCUMENTS},
         "task": {name: {"rows": len(rows[name]), "wanted": TASK_ROWS[name]} for name in rows},
         "packages": {
@@ -206,12 +159,6 @@ def _write(
             for package, version in versions.items()
         },
     }
-    _write_lines(folder / ABOUT, [json.dumps(about, indent=2)])
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
 
 
 def _json_line(document: Docstring) -> str:
