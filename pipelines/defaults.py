@@ -7,6 +7,7 @@ from pipelines.recipes import (
     Classification,
     MaskedLM,
     Objective,
+    PairData,
     PrefixLM,
     Recipe,
     Regression,
@@ -17,7 +18,7 @@ from pipelines.recipes import (
     TrainConfig,
     Translation,
 )
-from tfattn.families import preset, t5
+from tfattn.families import preset, t5, transformer
 
 # Training from scratch, a row a preset. Published: base and large (arXiv:1810.04805, A.2); the
 # smaller ones learn faster at higher rates (arXiv:1908.08962 found 5e-4 to 1e-4 over longer runs).
@@ -113,6 +114,34 @@ RECIPES |= {
         preset(name), SpanCorruption(), _UNIGRAM, replace(_GPT, rate=rate), head=t5.head(name)
     )
     for name, rate in _T5_RATES.items()
+}
+
+# Translation: section 5 of arXiv:1706.03762, whose base model has 7e-4 after 4,000 steps.
+_NMT = replace(
+    _GPT,
+    schedule="inverse-sqrt",
+    warmup=0.1,
+    weight_decay=0.0,
+    beta2=0.98,
+    batch_tokens=2048,
+    average=5,
+    keep=5,
+)
+_NMT_RATES = {
+    "transformer-nmt-tiny": 2e-3,
+    "transformer-nmt-mini": 1e-3,
+    "transformer-nmt-base": 7e-4,
+    "transformer-nmt-big": 5e-4,
+}
+RECIPES |= {
+    name: Recipe(
+        preset(name),
+        Translation(),
+        PairData(),
+        replace(_NMT, rate=rate),
+        head=transformer.head(name),
+    )
+    for name, rate in _NMT_RATES.items()
 }
 
 OBJECTIVES: dict[str, Objective] = {  # of pretraining, by the name of --task

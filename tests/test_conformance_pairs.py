@@ -45,11 +45,22 @@ def blocks(encoder, decoder, depth=2):
     }
 
 
+NMT_BIASES = """
+    self/query/bias self/key/bias self/value/bias self/output/bias self_residual/norm/beta
+    feedforward/expand/bias feedforward/contract/bias feedforward_residual/norm/beta
+"""
+NMT_CROSS_BIASES = """
+    cross/query/bias cross/key/bias cross/value/bias cross/output/bias cross_residual/norm/beta
+"""
 GATE = " feedforward/gate/kernel"
 PATHS = {  # of the whole model with the family's own head
     "t5-tiny": blocks(T5_BLOCK, T5_BLOCK + T5_CROSS) | set(T5_REST.split()),
     "t5-v1.1-tiny": blocks(T5_BLOCK + GATE, T5_BLOCK + T5_CROSS + GATE)
     | {*T5_REST.split(), "tokens/embeddings"},
+    "transformer-nmt-tiny": blocks(
+        T5_BLOCK + NMT_BIASES, T5_BLOCK + NMT_BIASES + T5_CROSS + NMT_CROSS_BIASES
+    )
+    | {"stem/tokens/embeddings"},
 }
 OFF = {"dropout": 0.0, "attention_dropout": 0.0}
 pytestmark = pytest.mark.parametrize("name", PAIRS)

@@ -186,8 +186,9 @@ def _sides(config: ModelConfig) -> dict[str, TransformerConfig]:
 
 
 def _their_value(kind: Format, config: ModelConfig, ours: str) -> Any:
-    value = getattr(next(iter(_sides(config).values())), ours)
-    known = {own: theirs for theirs, own in kind.values.get(ours, {}).items()}
+    side, _, field = ours.rpartition(".")
+    value = getattr(getattr(config, side or "encoder", config), field)
+    known = {own: theirs for theirs, own in kind.values.get(field, {}).items()}
     return known.get(value, value) if isinstance(value, str) else value
 
 

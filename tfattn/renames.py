@@ -1,7 +1,7 @@
 """Conversion tables as data: a row says how a foreign checkpoint names and shapes one weight."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,13 +12,15 @@ Array = np.ndarray
 class Rename:
     """One row: their name, our weight path (None = dropped), and whether theirs is the transpose.
 
-    Where `part` is (i, n), ours is the i-th of n equal parts of theirs along its last axis.
+    Where `part` is (i, n), ours is the i-th of n equal parts of theirs along its last axis; where
+    `row`, theirs is a matrix of one row.
     """
 
     theirs: str
     ours: str | None
     transposed: bool = False  # theirs (out, in), ours (in, out)
     part: tuple[int, int] | None = None
+    row: bool = False
 
     def for_layers(self, depth: int) -> Iterator["Rename"]:
         """Write the row out for each layer, where its names hold "{}"."""
@@ -27,15 +29,18 @@ class Rename:
             return
         for layer in range(depth):
             ours = self.ours.format(layer) if self.ours else None
-            yield Rename(self.theirs.format(layer), ours, self.transposed, self.part)
+            yield replace(self, theirs=self.theirs.format(layer), ours=ours)
 
     def to_ours(self, weight: Array) -> Array:
         """Return our array from theirs."""
         if self.part is not None:
             index, count = self.part
             weight = np.split(weight, count, axis=-1)[index]
+        if self.row:
+            weight = np.squeeze(weight, 0)
         return weight.T if self.transposed else weight
 
     def to_theirs(self, weight: Array) -> Array:
         """Return their array from ours, in one piece of memory as safetensors asks."""
+        weight = weight[None] if self.row else weight
         return np.ascontiguousarray(weight.T if self.transposed else weight)

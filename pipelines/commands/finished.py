@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from pipelines import recipes
 from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.recipes import Recipe
-from pipelines.runs import find_run
+from pipelines.runs import find_run, user_path
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -39,6 +40,10 @@ class Evaluate:
     # Of a causal model: rows overlap, and each has so many new tokens; none: rows side by side. The
     # smaller, the more context tokens have, and the longer it takes.
     stride: int | None = None
+    # Of targets that are written: beginnings that are followed at once; 1 = the likeliest token.
+    beams: int = 4
+    # Where BLEU by the length of the source is drawn, a .png.
+    picture: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Evaluate, and return what to print."""
@@ -46,14 +51,17 @@ class Evaluate:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
         if self.stride is not None and self.stride < 1:
             raise InputError(f"stride: expected at least 1. Received: {self.stride}.")
+        Sampling(beams=self.beams)
         find_run(self.run_, finished=True)
-        check_files("files", self.data.files)
+        if not recipes.is_embedded(self.data.files):
+            check_files("files", self.data.files)
         import_tensorflow()
         from pipelines.inference.evaluate import evaluate, print_table
 
-        numbers = evaluate(self.run_, self.data.files, self.batch, self.stride)
-        shown = {name: of for name, of in numbers.items() if name not in ("run", "files")}
-        print_table(self.run_, shown)
+        picture = None if self.picture is None else user_path(self.picture)
+        measured = (self.data.files, self.batch, self.stride, self.beams, picture)
+        numbers = evaluate(self.run_, *measured)
+        print_table(self.run_, numbers)
         return numbers
 
 

@@ -127,4 +127,5 @@ def _same(value: Any) -> Any:
 def check_files(flag: str, files: tuple[str, ...]) -> None:
     """Complain at once of files that are not there, before anything slow."""
     with data_flag(flag):
-        expand([name for name in files if name != recipes.EMBEDDED and not name.startswith(TFDS)])
+        if not recipes.is_embedded(files):
+            expand([name for name in files if not name.startswith(TFDS)])

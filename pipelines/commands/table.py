@@ -15,6 +15,7 @@ from pipelines.commands.fewshot import FewShot
 from pipelines.commands.finished import Evaluate, Export, Fill, Generate
 from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
+from pipelines.commands.translate import Translate
 from pipelines.defaults import OBJECTIVES, RECIPES, TASKS
 from pipelines.recipes import DATA, Recipe, TableData, TextData
 from tfattn.errors import InputError
@@ -32,6 +33,7 @@ COMMANDS = {
     "presets": Presets,
     "demo": Demo,
     "scaling": Scaling,
+    "translate": Translate,
 }
 
 

@@ -1,30 +1,45 @@
 """Batches of about as many tokens each: pairs of like length go together (arXiv:1706.03762, 5.1).
 
 Rows are put into buckets by the tokens of their longer side. A bucket of width w gives batches of
-`tokens` / w rows, so that little is padding and every step costs about the same. As in batches.py
+`tokens` / w rows, so that little is padding and every step costs about the same. All batches of a
+bucket have the same shape, for a step is compiled for each shape anew. As in batches.py
 the batch of step k is a pure function of (data, seed, k): which batch of which bucket it is, and
 which rows are in it, are permutations that are computed, not stored.
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.data.batches import Batch, Rows, Transform, shuffled
+from pipelines.data.batches import Batch, Transform, shuffled
 from pipelines.data.randomness import bits
 from tfattn.errors import InputError
 
 ORDER = 254  # a purpose of random numbers that no objective has
-STEP, GROWTH = 8, 1.25  # widths of buckets are multiples of STEP, and each wider by GROWTH
+STEP, GROWTH = 8, 1.4  # widths of buckets are multiples of STEP, and each wider by GROWTH
+
+
+class Sides(Protocol):
+    """Rows of a source and a target, read at the widths that are asked for."""
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Return the tokens of both sides of each row, (2, n)."""
+        ...
+
+    @property
+    def read(self) -> Callable[..., Mapping[str, np.ndarray]]:
+        """From indices (b,) and the widths of both sides to arrays (b, ...)."""
+        ...
 
 
 class LengthBatches:
     """Batches of rows of like length through an objective's transform.
 
     Args:
-        rows: where examples are read from.
-        widths: tokens of the longer side of each row, (n,).
+        rows: where examples are read from, with the tokens of each side.
         transform: makes features and targets of them.
         tokens: places of the longer side of a microbatch at most.
         accumulate: microbatches of a batch.
@@ -36,14 +51,15 @@ class LengthBatches:
 
     def __init__(
         self,
-        rows: Rows,
-        widths: np.ndarray,
+        rows: Sides,
         transform: Transform,
         tokens: int,
         accumulate: int,
         seed: int,
     ):
         self.rows, self.transform, self.seed = rows, transform, seed
+        sides = rows.counts  # (2, n)
+        widths = sides.max(axis=0)
         edges = bucket_edges(int(widths.max()))
         if tokens < edges[-1]:
             raise InputError(
@@ -53,7 +69,10 @@ class LengthBatches:
         bucket = np.searchsorted(edges, widths)
         order = np.argsort(bucket, kind="stable")
         counts = np.bincount(bucket, minlength=len(edges))
-        edges, counts = edges[counts > 0], counts[counts > 0]
+        filled = np.flatnonzero(counts)
+        edges, counts = edges[filled], counts[filled]
+        longest = np.array([sides[:, bucket == number].max(axis=1) for number in filled])
+        self._widths = tf.constant(-(-longest // STEP) * STEP, tf.int64)  # (buckets, 2)
         sizes = _even(tokens // edges) * accumulate
         batches = -(-counts // sizes)
         self._order = tf.constant(order, tf.int64)  # rows by bucket
@@ -61,9 +80,10 @@ class LengthBatches:
         self._counts, self._sizes = (tf.constant(x, tf.int64) for x in (counts, sizes))
         self._ends = tf.constant(np.cumsum(batches), tf.int64)  # of each bucket's batches
         self._batches = int(batches.sum())
-        self._names = list(rows.read(np.zeros(1, np.int64)))
-        self._dtypes = [rows.read(np.zeros(1, np.int64))[name].dtype for name in self._names]
-        self._shapes = [rows.read(np.zeros(1, np.int64))[name].shape[1:] for name in self._names]
+        first = rows.read(np.zeros(1, np.int64))
+        self._names = list(first)
+        self._dtypes = [array.dtype for array in first.values()]
+        self._ranks = [array.ndim for array in first.values()]
 
     @property
     def steps_per_epoch(self) -> float:
@@ -82,7 +102,8 @@ class LengthBatches:
         keys = self._keys(epoch, 1 + tf.cast(bucket, tf.int64))
         places = shuffled(places, count, tf.repeat(keys, tf.cast(size, tf.int32), axis=0))
         row = tf.gather(self._order, tf.gather(self._first, bucket) + places)
-        return self.transform(self._read(row), tf.fill(tf.shape(row), epoch), row)
+        arrays = self._read(row, tf.gather(self._widths, bucket))
+        return self.transform(arrays, tf.fill(tf.shape(row), epoch), row)
 
     def stream(self, first: int, last: int) -> tf.data.Dataset:
         """Return the batches of the steps from `first` to before `last`."""
@@ -95,14 +116,14 @@ class LengthBatches:
         row = tf.reshape(tf.cast(purpose, tf.int64), [1])
         return bits(self.seed, ORDER, tf.reshape(epoch, [1]), row, 3)
 
-    def _read(self, row):
-        def read(indices):
-            arrays = self.rows.read(indices)
+    def _read(self, row, widths):
+        def read(indices, widths):
+            arrays = self.rows.read(indices, widths)
             return [arrays[name] for name in self._names]
 
-        arrays = tf.numpy_function(read, [row], self._dtypes, stateful=False)
-        for array, shape in zip(arrays, self._shapes, strict=True):
-            array.set_shape((None, *shape))
+        arrays = tf.numpy_function(read, [row, widths], self._dtypes, stateful=False)
+        for array, rank in zip(arrays, self._ranks, strict=True):
+            array.set_shape([None] * rank)
         return dict(zip(self._names, arrays, strict=True))
 
 

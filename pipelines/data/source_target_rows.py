@@ -10,7 +10,7 @@ from pipelines.data.corruption import Example
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
-STEP = 8  # batches are as wide as their longest text, rounded up to this: few distinct shapes
+STEP = 16  # batches are as wide as their longest text, rounded up to this: few distinct shapes
 
 
 class SourceTargetRows:
@@ -60,6 +60,7 @@ class SourceTargetRows:
             )
         self._sides = sides
         self._keep = keep
+        self._cut = len(over) if too_long == "cut" else 0
         self._counts = [np.minimum(side.lengths[keep] + 1, length) for side in sides]
         self.width = int(max(count.max() for count in self._counts))
 
@@ -67,15 +68,28 @@ class SourceTargetRows:
         return len(self._keep)
 
     @property
-    def widths(self) -> np.ndarray:
-        """Return the tokens of the longer side of each row, (n,)."""
-        return np.maximum(*self._counts)
+    def cut(self) -> int:
+        """Return how many of the rows are cut."""
+        return self._cut
 
-    def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Return `source` and `target` (b, width), and the `source_count` and `target_count`."""
-        found = {}
-        for name, side, counts in zip(("source", "target"), self._sides, self._counts, strict=True):
-            ids = np.zeros((len(indices), self.width), np.int32)
+    @property
+    def counts(self) -> np.ndarray:
+        """Return the tokens of both sides of each row, (2, n)."""
+        return np.stack(self._counts)
+
+    def read(
+        self, indices: np.ndarray, widths: Sequence[int] | np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return `source` and `target` (b, width), and the `source_count` and `target_count`.
+
+        Args:
+            indices: (b,).
+            widths: of both sides; None = of the longest rows of all.
+        """
+        found, widths = {}, (self.width, self.width) if widths is None else widths
+        for number, name in enumerate(("source", "target")):
+            side, counts = self._sides[number], self._counts[number]
+            ids = np.zeros((len(indices), widths[number]), np.int32)
             for row, index in enumerate(indices):
                 count = counts[index]
                 ids[row, : count - 1] = side[self._keep[index]][: count - 1]
@@ -89,8 +103,9 @@ def example_of(rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> 
 
     def side(name):
         ids, count = rows[name], rows[f"{name}_count"]
-        width = (tf.reduce_max(count) + STEP - 1) // STEP * STEP
-        return ids[:, : tf.minimum(width, tf.shape(ids)[1])], count
+        longest = tf.reduce_max(count)
+        step = tf.where(longest > 4 * STEP, 2 * STEP, STEP)
+        return ids[:, : (longest + step - 1) // step * step], count
 
     return Example(*side("source"), *side("target"))
 

@@ -40,16 +40,24 @@ class Writer:
         tokenizer: its own.
         sampling: how the next token is chosen; with beams the best texts are searched for.
         batch: sources at a time.
+        jit: whether XLA compiles it, which takes as long as writing some hundred texts.
 
     Raises:
         InputError: a model of another kind, or a tokenizer without an end of a text.
     """
 
-    def __init__(self, model: Model, tokenizer: Tokenizer, sampling: Sampling, batch: int = BATCH):
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer,
+        sampling: Sampling,
+        batch: int = BATCH,
+        jit: bool = True,
+    ):
         check(model)
         self.model, self.tokenizer, self.sampling, self.batch = model, tokenizer, sampling, batch
         self.end, self.begin = end_of(tokenizer), target_begin(tokenizer)
-        self._write = tf.function(self._written, jit_compile=True, autograph=False)
+        self._write = tf.function(self._written, jit_compile=jit, autograph=False)
 
     def write(
         self,
@@ -58,6 +66,7 @@ class Writer:
         best: int = 1,
         seed: int = 0,
         progress: Callable[[int], None] | None = None,
+        cut: int | None = None,
     ) -> list[list[Written]]:
         """Return the `best` targets of each source, the best first.
 
@@ -67,13 +76,15 @@ class Writer:
             best: targets of each source, at most the beams.
             seed: of the draws; each source by its number has its own.
             progress: called with the number of sources that are done.
+            cut: tokens of a source at most, of which more are left out; None = no limit.
 
         Raises:
             InputError: a source that is too long.
         """
         flat, lengths = self.tokenizer.encode_batch(list(sources))
         ids = [part.tolist() for part in np.split(flat, np.cumsum(lengths)[:-1])]
-        return self.write_ids([[*i, self.end] for i in ids], tokens, best, seed, progress)
+        most = None if cut is None else cut - 1
+        return self.write_ids([[*i[:most], self.end] for i in ids], tokens, best, seed, progress)
 
     def write_ids(
         self,

@@ -1,6 +1,7 @@
 """Evaluation of a finished run on any split."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -10,19 +11,27 @@ from pipelines import recipes
 from pipelines.data.batches import Batches
 from pipelines.data.causal_rows import CausalRows
 from pipelines.inference.finished import open_finished
+from pipelines.inference.written import labelled_split, measure_written, paired_split
 from pipelines.progress import console, say
 from pipelines.recipes import TrainConfig
 from pipelines.training.engine import Engine
-from pipelines.training.labels import labelled_rows, read_labelled
-from pipelines.training.tasks import text_rows, work
+from pipelines.training.tasks import work
+from pipelines.training.text_tasks import text_rows
 from tfattn.errors import InputError
-from tfattn.models.config import TransformerConfig
+from tfattn.models.config import Tokens
 
 
 def evaluate(
-    folder: str, files: tuple[str, ...], batch: int = 64, stride: int | None = None
+    folder: str,
+    files: tuple[str, ...],
+    batch: int = 64,
+    stride: int | None = None,
+    beams: int = 4,
+    picture: Path | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a run's model on files of the kind that it was trained on.
+
+    Of a model that writes targets also how good these are, in all and by the length of the source.
 
     With them the `files`, none where they are a share of the run's own, and the `stride` if given.
 
@@ -31,43 +40,49 @@ def evaluate(
         files: globs; none = its own validation split.
         batch: rows at a time.
         stride: of a causal model: tokens that each row has new, the rest being context of theirs.
+        beams: of targets that are written.
+        picture: where BLEU by length is drawn.
 
     Raises:
         InputError: a run or files that cannot be used, or a stride that the run has no use for.
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
-    if isinstance(data, recipes.TableData):
-        if stride is not None:
-            raise InputError(
-                f"stride: expected none, for {folder} learnt from a table. Received: {stride}."
-            )
-        table = read_labelled(data, files or data.validation, "files" if files else "validation")
-        length = data.length or done.model.config.max_length
-        pair = not isinstance(done.model.config, TransformerConfig)
-        rows = labelled_rows(table, recipe.objective, done.tokenizer, length, pair)
-        objective = work(
-            recipe.objective, done.model.config, done.model.heads, done.tokenizer, recipe.train.seed
-        )
-        batches = Batches(rows, objective.batch, min(batch, len(rows)), 0)
-        count = {"rows": len(rows), "rows_cut": rows.cut}
-    else:
-        objective, rows, draws = text_rows(
-            done.run, recipe, files, done.tokenizer, done.model.heads, stride
-        )
+    measured = list(files or data.validation)
+    found: dict[str, Any] = {"run": str(done.run.folder), "files": measured}
+    texts = None
+    if isinstance(data, recipes.TextData):
+        head = next((head for head in done.model.heads if isinstance(head, Tokens)), None)
+        objective, rows, draws = text_rows(done.run, recipe, files, done.tokenizer, head, stride)
         batches = Batches(rows, objective.batch, min(batch, len(rows)), 0, draws)
-        count = {"rows": len(rows)}
+        found["rows"] = len(rows)
         if stride is not None:
-            count["stride"] = stride
+            found["stride"] = stride
             if isinstance(rows, CausalRows) and not rows.overlap:
                 say(
                     f"stride: expected fewer tokens than the {data.length} of a row, and documents "
                     f"of more. No row overlaps another, so that {stride} changes nothing."
                 )
+    else:
+        if stride is not None:
+            raise InputError(
+                f"stride: expected none, for {folder} learnt from a table. Received: {stride}."
+            )
+        config, heads = done.model.config, done.model.heads
+        objective = work(recipe.objective, config, heads, done.tokenizer, recipe.train.seed)
+        split = labelled_split if isinstance(data, recipes.TableData) else paired_split
+        rows, texts = split(done, files)
+        batches = Batches(rows, objective.batch, min(batch, len(rows)), 0)
+        found |= {"rows": len(rows), "rows_cut": rows.cut}
     engine = Engine(done.model, objective, None, replace(TrainConfig(), compile="graph"))
-    numbers = engine.evaluate(batches.in_order())
-    measured = list(files or data.validation)
-    return {"run": str(done.run.folder), "files": measured, **count, **numbers}
+    found |= engine.evaluate(batches.in_order())
+    if texts is not None:
+        found |= measure_written(done, *texts, beams, picture)
+    elif picture is not None:
+        raise InputError(
+            f"picture: expected none, for {folder} writes no targets. Received: {picture}."
+        )
+    return found
 
 
 def print_table(title: str, numbers: dict[str, Any]) -> None:
@@ -75,7 +90,16 @@ def print_table(title: str, numbers: dict[str, Any]) -> None:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
+    numbers = {name: value for name, value in numbers.items() if name not in ("run", "files")}
+    lengths = numbers.pop("by_length", [])
     for name, value in numbers.items():
         shown = f"{value:,.4f}" if isinstance(value, float) else str(value)
         table.add_row(name, escape(shown))
     console.print(table)
+    if lengths:
+        table = Table("words of the source", "texts", "BLEU", "chrF", title_justify="left")
+        for row in lengths:
+            upper = f" to {row['to'] - 1:.0f}" if row["to"] < float("inf") else " and more"
+            cells = (f"{row['from']}{upper}", str(row["texts"]))
+            table.add_row(*cells, f"{row['bleu']:.1f}", f"{row['chrf']:.1f}")
+        console.print(table)

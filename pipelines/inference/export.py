@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfattn
 from pipelines import recipes
+from pipelines.inference.export_pairs import Writes
 from pipelines.inference.export_text import Continues
 from pipelines.inference.finished import Finished, open_finished
 from pipelines.runs import claim, release, user_path
@@ -14,6 +15,7 @@ from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.blocks.heads import mean_pool
 from tfattn.errors import InputError
 from tfattn.models.build import Model
+from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
 
 PARTIAL = ".export.tmp"  # while it is written
@@ -118,7 +120,8 @@ def export(
     Where `out` holds versions already, it is the next one: a server takes the highest.
 
     A classifier gives `label`, `probabilities` and `classes`; a regression `value`; a masked
-    language model `embedding`, the mean of its hidden states; a causal one the `text` that follows.
+    language model `embedding`, the mean of its hidden states; a causal one the `text` that follows;
+    a model of a source and a target the `text` of the target.
 
     Args:
         folder: of a finished run.
@@ -136,7 +139,7 @@ def export(
     try:
         module = served(done, tokens, sampling)
         signatures = {"serving_default": module.serve}
-        if isinstance(module, Continues):
+        if not isinstance(module, Served) and module.sample is not None:
             signatures["sample"] = module.sample
         tf.saved_model.save(module, str(target / PARTIAL), signatures=signatures)
         last = max((int(p.name) for p in target.iterdir() if _is_version(p.name)), default=0)
@@ -158,9 +161,12 @@ def _is_version(name: str) -> bool:
 
 def served(
     done: Finished, tokens: int | None = None, sampling: Sampling | None = None
-) -> Served | Continues:
+) -> Served | Continues | Writes:
     """Return the module that is saved for a finished run."""
     data, objective = done.recipe.data, done.recipe.objective
+    if not isinstance(done.model.config, TransformerConfig):
+        length = getattr(data, "length", None) or done.model.config.max_length
+        return Writes(done, length if tokens is None else tokens, sampling or Sampling())
     if isinstance(objective, recipes.CausalLM | recipes.TextToText):
         half = max(1, done.model.config.max_length // 2)
         return Continues(done, half if tokens is None else tokens, sampling or Sampling())

@@ -27,6 +27,13 @@ class Finished:
         return isinstance(self.recipe.objective, recipes.CausalLM) and self.recipe.objective.prefix
 
     @property
+    def before(self) -> str:
+        """Return what stands before every source: the prefix of its one task, or nothing."""
+        prefixes = getattr(self.recipe.objective, "prefix", ())
+        one = isinstance(prefixes, tuple) and len(prefixes) == 1
+        return unescaped(prefixes[0]) if one else ""
+
+    @property
     def delimiter(self) -> str:
         """Return what stands between a prompt and its answer."""
         objective = self.recipe.objective

@@ -3,8 +3,10 @@
 from typing import Any
 
 from pipelines.generation.generator import Generator
+from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
 from pipelines.progress import say
+from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
 
 
@@ -14,7 +16,7 @@ def generate(
     """Continue the prompts of a run's model.
 
     Args:
-        done: a finished run of causal language modelling.
+        done: a finished run of causal language modelling, or of writing answers.
         prompts: texts to continue.
         tokens: at most so many are added to each.
         sampling: how they are chosen.
@@ -24,6 +26,13 @@ def generate(
     Raises:
         InputError: a model of another kind, or a prompt that it cannot read.
     """
+    if not isinstance(done.model.config, TransformerConfig):
+        writer = Writer(done.model, done.tokenizer, sampling)
+        found = writer.write([done.before + prompt for prompt in prompts], tokens, seed=seed)
+        texts = [best[0].text for best in found]
+        show([f"\n{text}" for text in texts])
+        count = [len(best[0].ids) for best in found]
+        return {"prompts": list(prompts), "texts": texts, "tokens": count}
     generator = Generator(done.model, done.tokenizer, sampling, done.prefix)
     ids = [generator.encode(prompt + done.delimiter) for prompt in prompts]
     room = generator.room(tokens)

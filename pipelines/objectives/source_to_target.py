@@ -45,7 +45,7 @@ class SourceToTarget(Objective):
         source, source_count, target, target_count = self.examples(rows, epoch, row)
         shifted = tf.pad(target[:, :-1], [[0, 0], [1, 0]], constant_values=self._begin)
         segments, target_segments = (
-            tf.cast(tf.range(ids.shape[1])[None] < count[:, None], tf.int32)
+            tf.sequence_mask(count, tf.shape(ids)[1], tf.int32)
             for ids, count in ((source, source_count), (target, target_count))
         )
         features = {"tokens": source, "segments": segments}
@@ -67,7 +67,7 @@ class SourceToTarget(Objective):
     def show(self, model, batch, tokenizer, count):
         """Show each source with its target and what the model writes, greedily."""
         if self._writer is None or self._writer.model is not model:
-            self._writer = Writer(model, tokenizer, Sampling(greedy=True))
+            self._writer = Writer(model, tokenizer, Sampling(greedy=True), jit=False)
         sources = _texts(batch["features"]["tokens"], batch["features"]["segments"], count)
         there = batch["features"]["target_segments"]
         targets = _texts(batch["targets"]["tokens"], there, count)

@@ -7,7 +7,7 @@ comment behind a field is its help), and a run directory keeps its recipe as JSO
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.recipes.data import EMBEDDED, Data, PairData, TableData, TextData
+from pipelines.recipes.data import EMBEDDED, Data, PairData, TableData, TextData, is_embedded
 from pipelines.recipes.objectives import (
     CausalLM,
     Classification,
@@ -46,6 +46,7 @@ __all__ = [
     "TextToText",
     "TrainConfig",
     "Translation",
+    "is_embedded",
     "unescaped",
 ]
 

@@ -50,7 +50,9 @@ class TextData(Data):
 class TableData(Data):
     """Labelled texts for fine-tuning."""
 
-    train: tuple[str, ...] = ()  # required: .tsv, .csv or .jsonl (.gz) with a header
+    # Required: .tsv, .csv or .jsonl (.gz) with a header; or embedded:summaries, documentation and
+    # its first sentences.
+    train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()  # required: the same; chooses the best checkpoint
     text: str = "text"  # column of the text
     text_pair: str | None = None  # column of a second text
@@ -61,15 +63,17 @@ class TableData(Data):
     def __post_init__(self):
         super().__post_init__()
         _check_length(self.length)
+        _complete(self)
 
 
 @dataclass(frozen=True)
 class PairData(Data):
     """Sources and their targets, such as sentences and their translations."""
 
-    # Required: .tsv, .csv or .jsonl (.gz), or two texts of a sentence a line: sources, targets.
-    train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()  # required: the same; never trained on
+    # .tsv, .csv or .jsonl (.gz), or two texts of a sentence a line, of sources and of targets; or
+    # embedded:en-fr: dates, numbers, names and lists of them, in any two languages of CLDR.
+    train: tuple[str, ...] = (f"{EMBEDDED}:en-fr",)
+    validation: tuple[str, ...] = ()  # required beside files: the same; never trained on
     # Columns of tables with a header; none: a .tsv without one, of a source and a target a line.
     source: str | None = None
     target: str | None = None
@@ -89,6 +93,18 @@ class PairData(Data):
             )
         _check_length(self.length)
         _check_vocabulary(self.vocab_size)
+        _complete(self)
+
+
+def is_embedded(files: tuple[str, ...]) -> bool:
+    """Return whether they name data that comes with the packages."""
+    return len(files) == 1 and files[0].partition(":")[0] == EMBEDDED
+
+
+def _complete(data):
+    """Take the validation split of embedded data where no other is given."""
+    if not data.validation and is_embedded(data.train):
+        object.__setattr__(data, "validation", data.train)
 
 
 def _check_vocabulary(value):

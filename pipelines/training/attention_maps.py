@@ -72,6 +72,48 @@ def draw(shown: Map) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())
 
 
+def alignment_figure(shown: Map) -> Figure:
+    """Return a figure of which source token each target token looks at, the mean of all heads.
+
+    Beside it is each block's own mean, for they differ: the last blocks rarely align best.
+    """
+    depth = shown.weights.shape[0]
+    each = shown.weights.mean(axis=1)  # (depth, t, s)
+    panels_shown = [("all blocks and heads", each.mean(axis=0))]
+    if depth > 1:
+        panels_shown += [(f"block {number}", each[number]) for number in range(depth)]
+    wide = 1.5 + 0.28 * len(shown.looked_at)
+    high = 1.5 + 0.28 * len(shown.looking)
+    figure = Figure(figsize=(wide * len(panels_shown), high), dpi=96, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, len(panels_shown), squeeze=False)[0]
+    for panel, (title, weights) in zip(panels, panels_shown, strict=True):
+        panel.imshow(weights, cmap="viridis", vmin=0.0)
+        panel.set_title(title, fontsize=9)
+        panel.set_xticks(range(len(shown.looked_at)), shown.looked_at, rotation=90, fontsize=8)
+        panel.set_yticks(range(len(shown.looking)), shown.looking, fontsize=8)
+    figure.supxlabel("source", fontsize=9)
+    figure.supylabel("written", fontsize=9)
+    return figure
+
+
+def rollout(weights: np.ndarray) -> np.ndarray:
+    """Return how much of each input reaches each place after all blocks (arXiv:2005.00928, 3.2).
+
+        R = prod_l (A_l + I) / 2        A_l the mean of the heads of block l; the last one leftmost
+
+    Args:
+        weights: (depth, heads, t, t) of self-attention; rows sum to 1.
+
+    Returns:
+        (t, t), whose rows sum to 1.
+    """
+    reached = np.eye(weights.shape[-1])
+    for block in weights.mean(axis=1):
+        reached = (block + np.eye(len(block))) / 2 @ reached
+    return reached
+
+
 def _stacked(weights: Sequence[Any]) -> np.ndarray:
     """Return the weights of all blocks for the first row, (depth, heads, t, s)."""
     return np.stack([tf.cast(w, tf.float32).numpy()[0] for w in weights])

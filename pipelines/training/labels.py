@@ -21,6 +21,7 @@ from pipelines.data.tables import (
 from pipelines.generation.writer import end_of
 from pipelines.recipes import unescaped
 from pipelines.tokenization.tokenizer import Tokenizer
+from pipelines.training.embedded import embedded_table
 from tfattn.errors import InputError
 
 
@@ -37,6 +38,10 @@ def read_labelled(
     """
     if not files:
         raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
+    if recipes.is_embedded(files):
+        split = "validation" if files == data.validation and flag != "train" else flag
+        data = replace(data, text="text", label="summary")
+        files = (str(embedded_table(files[0], split)),)
     if len(prefixes) > 1 and len(prefixes) != len(files):
         raise InputError(
             f"text2text.prefix: expected one for all files, or one for each of the {len(files)} of "

@@ -19,6 +19,7 @@ from pipelines.progress import say
 from pipelines.recipes import PairData, Recipe, TableData, TextData
 from pipelines.runs import Run, find_run, user_path
 from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
+from pipelines.training.embedded import embedded_pairs
 from pipelines.training.labels import labelled_rows, read_labelled, resolve_labels
 from pipelines.training.text_tasks import no_draws, work_on
 from pipelines.training.texts import keep_vocabulary, prepare_text, prepare_vocabulary
@@ -185,13 +186,12 @@ def _pairs(run, recipe, data, config, start):
 
 def pair_texts(data: PairData, files: tuple[str, ...], flag: str):
     """Read pairs as the recipe says; `flag` is named where files cannot be used."""
+    source, target = data.source, data.target
+    if recipes.is_embedded(files):
+        path, source, target = embedded_pairs(files[0], flag)
+        files = (str(path),)
     with data_flag(flag):
-        return read_pairs(
-            files,
-            source=data.source,
-            target=data.target,
-            encoding_errors=data.encoding_errors,
-        )
+        return read_pairs(files, source=source, target=target, encoding_errors=data.encoding_errors)
 
 
 def pair_rows(pairs, tokenizer: Tokenizer, data: PairData, too_long) -> SourceTargetRows:

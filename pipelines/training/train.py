@@ -95,9 +95,8 @@ def _batches(task, recipe):
                 "train.batch_tokens: expected pairs of texts to put together by their length. "
                 f"Received: {train.batch_tokens} for {type(task.spec).__name__}."
             )
-        widths = task.train.widths
         sizes = (train.batch_tokens, train.accumulate, train.seed)
-        return LengthBatches(task.train, widths, transform, *sizes), validation
+        return LengthBatches(task.train, transform, *sizes), validation
     size = train.batch * train.accumulate
     return Batches(task.train, transform, size, train.seed, task.draws_train), validation
 

@@ -26,6 +26,7 @@ class TokenStem(keras.layers.Layer):
         epsilon: of the norm.
         initializer: of the matrices.
         norm_kind: "layer", "layer-no-bias" or "rms"; None = no norm.
+        scaled: whether E[token] is multiplied by sqrt(d) (arXiv:1706.03762, section 3.4).
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class TokenStem(keras.layers.Layer):
         epsilon: float = 1e-12,
         initializer: Any = "normal",
         norm_kind: str | None = "layer",
+        scaled: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.initializer = keras.initializers.get(initializer)
         self.tokens = self._embedding(vocab_size, dim, "tokens")
         self.types = self._embedding(types, dim, "types") if types else None
-        self.position = position
+        self.position, self.scaled = position, scaled
         self.epsilon, self.norm_kind, self.norm = epsilon, norm_kind, None
         if norm_kind is not None:
             self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
@@ -70,6 +72,8 @@ class TokenStem(keras.layers.Layer):
     ) -> Tensor:
         """Map token ids, positions and types, all (b, t), to (b, t, d); no types = all 0."""
         x = self.tokens(tokens)  # (b, t, d)
+        if self.scaled:
+            x = x * keras.ops.cast(self.tokens.output_dim**0.5, x.dtype)
         if self.types is not None:
             first = self.types.embeddings[0] if types is None else self.types(types)
             x = x + keras.ops.cast(first, x.dtype)
@@ -88,6 +92,7 @@ class TokenStem(keras.layers.Layer):
             "dropout": self.dropout.rate,
             "epsilon": self.epsilon,
             "norm_kind": self.norm_kind,
+            "scaled": self.scaled,
             "initializer": keras.initializers.serialize(self.initializer),
         }
 

@@ -1,11 +1,19 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
 from tfattn.errors import InputError
-from tfattn.families import bert, gpt1, gpt2, gpt3, llama, t5
+from tfattn.families import bert, gpt1, gpt2, gpt3, llama, t5, transformer
 from tfattn.models.config import ModelConfig
 from tfattn.spec import unknown
 
-FAMILIES = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "llama": llama, "t5": t5}
+FAMILIES = {
+    "bert": bert,
+    "gpt1": gpt1,
+    "gpt2": gpt2,
+    "gpt3": gpt3,
+    "llama": llama,
+    "t5": t5,
+    "transformer": transformer,
+}
 PRESETS: dict[str, ModelConfig] = {
     name: config for family in FAMILIES.values() for name, config in family.PRESETS.items()
 }

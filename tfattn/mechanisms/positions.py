@@ -79,11 +79,12 @@ class Sinusoidal(Position):
 
     Args:
         base: the longest wave is 2 pi `base` positions long.
+        interleaved: whether sines and cosines take turns; otherwise all sines come first.
     """
 
-    def __init__(self, base: float = 10_000.0, **kwargs):
+    def __init__(self, base: float = 10_000.0, interleaved: bool = True, **kwargs):
         super().__init__(**kwargs)
-        self.base = base
+        self.base, self.interleaved = base, interleaved
 
     def embed(self, x, positions):
         """Add the waves at each position."""
@@ -91,13 +92,17 @@ class Sinusoidal(Position):
         pairs = ops.arange(0, dim, 2, dtype="float32")
         frequency = ops.exp(pairs * (-math.log(self.base) / dim))  # (d/2,)
         angle = ops.cast(positions, "float32")[..., None] * frequency  # (b, t, d/2)
-        waves = ops.stack([ops.sin(angle), ops.cos(angle)], axis=-1)  # (b, t, d/2, 2)
-        waves = ops.reshape(waves, (*ops.shape(positions), -1))  # (b, t, d or d + 1)
+        waves = [ops.sin(angle), ops.cos(angle)]
+        if self.interleaved:
+            waves = ops.stack(waves, axis=-1)  # (b, t, d/2, 2)
+            waves = ops.reshape(waves, (*ops.shape(positions), -1))  # (b, t, d or d + 1)
+        else:
+            waves = ops.concatenate(waves, axis=-1)
         return x + ops.cast(waves[..., :dim], x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        return {**super().get_config(), "base": self.base}
+        return {**super().get_config(), "base": self.base, "interleaved": self.interleaved}
 
 
 @keras.saving.register_keras_serializable(package="tfattn")

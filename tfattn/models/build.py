@@ -33,6 +33,7 @@ POSITIONS = {  # what the stem adds
         config.max_length, config.dim, _embedding(config), **kw
     ),
     "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
+    "sinusoidal-halves": lambda config, **kw: Sinusoidal(interleaved=False, **kw),
     "rotary": lambda config, **kw: Position(**kw),
     "buckets": lambda config, **kw: Position(**kw),
 }
@@ -159,6 +160,7 @@ def _stem(config, policy, name):
         config.norm_epsilon,
         _embedding(config),
         config.norm_kind if config.stem_norm else None,
+        config.stem_scale,
         dtype=policy,
         name=name,
     )

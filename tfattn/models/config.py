@@ -75,11 +75,13 @@ class TransformerConfig(Spec):
     types: int = 2  # token types (sentence A, sentence B); 0 = none
     pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
     # Added to the embeddings, turning queries and keys, or added to the scores.
-    position: Literal["learned", "sinusoidal", "rotary", "buckets"] = "learned"
+    # Of the waves those of sines may come first, then those of cosines, as Marian has them.
+    position: Literal["learned", "sinusoidal", "sinusoidal-halves", "rotary", "buckets"] = "learned"
     rotary_base: float = 10_000.0  # the longest wave of rotary positions is 2 pi times this
     buckets: int = 32  # of distances, where positions are such
     bucket_distance: int = 128  # from which on all share a bucket
     stem_norm: bool = True  # norm of the embeddings
+    stem_scale: bool = False  # embeddings of tokens times sqrt(dim) (arXiv:1706.03762, section 3.4)
     norm: Literal["post", "pre"] = "post"  # after the residual sum, or before the sublayer
     norm_kind: Literal["layer", "layer-no-bias", "rms"] = "layer"
     norm_epsilon: float = 1e-12  # added to the variance

@@ -1,0 +1,95 @@
+"""The command `translate`: sources to targets, with scores and pictures of what was looked at."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.generation.writer import Writer, Written
+from pipelines.inference.finished import Finished
+from pipelines.progress import bar, console, say
+from pipelines.runs import try_picture, write_picture
+from pipelines.training.attention_maps import alignment_figure, attention_maps
+from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
+from tfattn.models.sampling import Sampling
+
+
+def translate(
+    done: Finished,
+    sources: list[str],
+    tokens: int,
+    sampling: Sampling,
+    best: int = 1,
+    seed: int = 0,
+    attention: Path | None = None,
+) -> dict[str, Any]:
+    """Write the targets of sources.
+
+    Args:
+        done: a finished run of a model of a source and a target.
+        sources: texts.
+        tokens: that a target has at most.
+        sampling: how they are chosen.
+        best: targets of each source, at most the beams.
+        seed: of the draws.
+        attention: where the alignment of the first source goes: .png a picture, .npz the arrays.
+
+    Returns:
+        `sources`, `texts` (the best of each), and where there are beams `scores`; with several
+        targets also `best`, a list of texts and scores for each source.
+
+    Raises:
+        InputError: a model of another kind, or a source that is too long.
+    """
+    if isinstance(done.model.config, TransformerConfig):
+        raise InputError(
+            f"{done.run.folder}: expected a model of a source and a target, such as T5 or "
+            "bahdanau. Received a single stack; `generate` continues texts with it."
+        )
+    if not 1 <= best <= sampling.beams:
+        raise InputError(f"best: expected 1 to the {sampling.beams} beams. Received: {best}.")
+    if attention is not None:
+        try_picture(attention)
+    writer = Writer(done.model, done.tokenizer, sampling)
+    given = [done.before + source for source in sources]
+    with bar("translating", len(sources)) as report:
+        found = writer.write(given, tokens, best, seed, lambda n: report(n, "texts"))
+    for source, texts in zip(sources, found, strict=True):
+        for text in texts:
+            score = f"  {text.score:.3f}" if sampling.beams > 1 else ""
+            console.print(f"{source}\n  → {text.text}{score}", markup=False, soft_wrap=True)
+    if attention is not None:
+        _draw(done, given[0], found[0][0], attention)
+    result: dict[str, Any] = {"sources": sources, "texts": [texts[0].text for texts in found]}
+    if sampling.beams > 1:
+        result["scores"] = [texts[0].score for texts in found]
+    if best > 1:
+        result["best"] = [[[text.text, text.score] for text in texts] for texts in found]
+    return result
+
+
+def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
+    """Write what each token of a target looked at."""
+    writer = Writer(done.model, done.tokenizer, Sampling(greedy=True))
+    ids = [*done.tokenizer.encode_batch([source])[0].tolist(), writer.end]
+    # The place that reads a token writes the next one: of that its row tells.
+    target = [writer.begin, *written.ids]
+    features = {"tokens": tf.constant([ids]), "target_tokens": tf.constant([target])}
+    features |= {
+        name: tf.ones_like(features[of])
+        for name, of in (("segments", "tokens"), ("target_segments", "target_tokens"))
+    }
+    maps = attention_maps(done.model, features, done.tokenizer)
+    shown = maps["attention/alignment"]
+    names = [*shown.looking[1:], done.tokenizer.vocabulary[writer.end]]
+    if path.suffix == ".npz":
+        arrays: dict[str, Any] = {
+            name.removeprefix("attention/"): of.weights for name, of in maps.items()
+        }
+        arrays |= {"source_tokens": np.array(shown.looked_at), "written_tokens": np.array(names)}
+        np.savez(path, **arrays)
+    else:
+        write_picture(path, alignment_figure(shown._replace(looking=names)))
+    say(f"attention: {path}")
