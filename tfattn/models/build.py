@@ -12,6 +12,7 @@ from tfattn.errors import InputError
 from tfattn.mechanisms.masks import Everything, is_causal
 from tfattn.mechanisms.multihead import MultiHeadAttention
 from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal
+from tfattn.models.build_recurrent import build_recurrent
 from tfattn.models.config import (
     Classify,
     EncoderDecoderConfig,
@@ -22,6 +23,8 @@ from tfattn.models.config import (
     needs_pooler,
 )
 from tfattn.models.encoder_decoder import EncoderDecoder
+from tfattn.models.recurrent import RecurrentEncoderDecoder
+from tfattn.models.recurrent_config import RecurrentConfig
 from tfattn.models.stack import Stack
 from tfattn.models.transformer import Transformer
 
@@ -83,8 +86,10 @@ HEADS = {
 
 
 def build(
-    config: TransformerConfig | EncoderDecoderConfig, *heads: Head, dtype: Any = None
-) -> Transformer | EncoderDecoder:
+    config: TransformerConfig | EncoderDecoderConfig | RecurrentConfig,
+    *heads: Head,
+    dtype: Any = None,
+) -> Transformer | EncoderDecoder | RecurrentEncoderDecoder:
     """Return the model that `config` describes, with its weights created.
 
     Args:
@@ -115,6 +120,8 @@ def build(
     own = {"dtype": policy, "name": "transformer"}
     if isinstance(config, EncoderDecoderConfig):
         model = _pair(config, heads, policy, own)
+    elif isinstance(config, RecurrentConfig):
+        model = build_recurrent(config, heads, policy, "recurrent")
     else:
         model = Transformer(
             config,
