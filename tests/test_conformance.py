@@ -1,4 +1,4 @@
-"""What every model must do, over every preset whose name ends in "-tiny".
+"""What every transformer must do, over every preset whose name ends in "-tiny".
 
 A new family gets all of it by existing; it owes its golden paths in BLOCK_0 and REST.
 """
@@ -15,9 +15,13 @@ import tfattn
 from tfattn.families import FAMILIES, PRESETS
 from tfattn.mechanisms.masks import Causal
 from tfattn.models import cache
-from tfattn.models.config import Classify, Pool, Tokens
+from tfattn.models.config import Classify, Pool, Tokens, TransformerConfig
 
-TINY = [name for name in PRESETS if name.endswith("-tiny")]
+TINY = [
+    name
+    for name, config in PRESETS.items()
+    if name.endswith("-tiny") and isinstance(config, TransformerConfig)
+]
 HEADS = [
     (),
     (Pool(),),

@@ -1,4 +1,4 @@
-"""Recurrent cells over whole sequences: the input's share of all steps in one product (D2L 10.1, 10.2).
+"""Recurrent cells over whole sequences, the input's share of all steps in one product (D2L 10).
 
 GRU (Cho et al., arXiv:1406.1078, section 2.3, with the reset gate behind the product, as in its
 first version and on GPUs):

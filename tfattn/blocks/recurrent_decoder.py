@@ -26,7 +26,7 @@ class RecurrentDecoder(keras.layers.Layer):
         c_i = attention(s_{i-1}, memory)        s_i = cell([E y_{i-1}; c_i], s_{i-1})
 
     where s is the state of the last layer, and cells above the first read the one below. The output
-    is s_i (D2L 11.4.1), or the maxout of arXiv:1409.0473, A.2.2: the larger of each two columns of
+    is s_i (D2L 11.4), or the maxout of arXiv:1409.0473, A.2.2: the larger of each two columns of
     U s_{i-1} + V E y_{i-1} + C c_i.
 
     Args:
@@ -94,11 +94,19 @@ class RecurrentDecoder(keras.layers.Layer):
             self.maxout.build((None, None, self.hidden_dim + self.dim + self.context_dim))
         self.built = True
 
-    def remember(self, memory: Tensor, segments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what an attention asks at each step: the memory (b, s, m), its keys, its segments.
+    def remember(self, memory: Tensor, segments: Tensor, end: Tensor) -> tuple[Tensor, ...]:
+        """Return what the steps read of a source, made once for all of them.
 
-        Keys are (b, s, 1, a), made once for all steps; segments are 1 where there is a token.
+        With attention the memory (b, s, m), its keys (b, s, 1, a), and segments (b, s) that are 1
+        where there is a token; without, the context (b, m) where there is one.
+
+        Args:
+            memory: (b, s, m).
+            segments: (b, s), 0 = padding.
+            end: (b, m), what the encoder ended with.
         """
+        if self.attention is None:
+            return (end,) if self.context_dim else ()
         keys = memory if self.key is None else self.key(memory)
         keys = self.attention.score.keys(keys[:, :, None])
         return memory, keys, ops.cast(segments != 0, "int32")
@@ -129,20 +137,22 @@ class RecurrentDecoder(keras.layers.Layer):
             share = share + cells[0].share(memory[0], self.dim, biased=False)
         given = (share, there, *self._masks(share, training))
         step = self._step(cells, memory, return_weights)
-        before, states = self._last(states), tuple(ops.cast(s, x.dtype) for s in states)
+        states = tuple(ops.cast(state, x.dtype) for state in states)
+        before = self._last(states)
         if x.shape[0] == 1:  # a loop within the loop of generation would be slower
             states, made = step(states, tuple(a[0] for a in given))
             made = tuple(a[None] for a in made)
         else:
-            count = 1 + (self.attention is not None) * (1 + return_weights)
-            states, made = backend.scan(step, states, given, count)
+            kept = self.attention is not None and self.maxout is not None
+            states, made = backend.scan(step, states, given, 1 + kept + return_weights)
         output = made[0]
         if self.maxout is not None:
-            output = self._maxout(before, x, output, made[1:2] or memory)
+            context = memory if self.attention is None else made[1:2]
+            output = _maxout(self.maxout, before, x, output, context)
         output = self.dropout(ops.transpose(output, (1, 0, 2)), training=training)
         if not return_weights:
             return output, states
-        return output, states, ops.transpose(made[2], (1, 2, 0, 3))
+        return output, states, ops.transpose(made[-1], (1, 2, 0, 3))
 
     def _step(self, cells: list[Bound], memory, return_weights):
         """Return one step of all layers: from the states to those after it, and what is kept."""
@@ -152,9 +162,12 @@ class RecurrentDecoder(keras.layers.Layer):
             share, there, *masks = now
             kept = ()
             if self.attention is not None:
-                context, weights = self._ask(self._last(states), *memory)
+                query = self._last(states)
+                query = query if self.query is None else self.query(query)
+                context, weights = _ask(self.attention, query, *memory)
                 share = share + cells[0].share(context, self.dim, biased=False)
-                kept = (context, weights)[: 1 + return_weights]
+                kept = (context,) if self.maxout is not None else ()
+                kept += (weights,) if return_weights else ()
             new = ()
             for index, cell in enumerate(cells):
                 if index:
@@ -169,19 +182,6 @@ class RecurrentDecoder(keras.layers.Layer):
         """Return the output among the states of the last layer, (b, u)."""
         return states[-CELLS[self.cell].states]
 
-    def _ask(self, state, memory, keys, segments):
-        """Return the context (b, m) for a state (b, u), and its weights (b, 1, s)."""
-        query = state if self.query is None else self.query(state)
-        pooled, weights = self.attention(
-            query[:, None, None],
-            keys,
-            memory[:, :, None],
-            key_segments=segments,
-            prepared=True,
-            return_weights=True,
-        )
-        return pooled[:, 0, 0], weights[:, :, 0]
-
     def _masks(self, share, training):
         """Return the dropout (t, b, u) of the input of each layer but the first, made beforehand.
 
@@ -191,16 +191,6 @@ class RecurrentDecoder(keras.layers.Layer):
             return ()
         ones = ops.ones((*ops.shape(share)[:2], self.hidden_dim), share.dtype)
         return tuple(self.between(ones, training=True) for _ in self.cells[1:])
-
-    def _maxout(self, before, x, output, context):
-        """Return the readout (t, b, u / 2) of the states before each step, the input, and c."""
-        before = ops.concatenate([before[None], output[:-1]], axis=0)
-        parts = [before, x]
-        for c in context:  # one, of each step or of all; or none
-            shape = (*ops.shape(x)[:2], self.context_dim)
-            parts.append(ops.broadcast_to(c, shape))
-        pairs = self.maxout(ops.concatenate(parts, axis=-1))  # (t, b, u)
-        return ops.max(ops.reshape(pairs, (*ops.shape(x)[:2], -1, 2)), axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -223,3 +213,28 @@ class RecurrentDecoder(keras.layers.Layer):
         """Rebuild the layer."""
         attention = keras.saving.deserialize_keras_object(config["attention"])
         return cls(**{**config, "attention": attention})
+
+
+def _ask(attention, query, memory, keys, segments):
+    """Return the context (b, m) for one query (b, a) a row, and its weights (b, 1, s)."""
+    pooled, weights = attention(
+        query[:, None, None],
+        keys,
+        memory[:, :, None],
+        key_segments=segments,
+        prepared=True,
+        return_weights=True,
+    )
+    return pooled[:, 0, 0], weights[:, :, 0]
+
+
+def _maxout(dense, before, x, output, context):
+    """Return the readout (t, b, u / 2) of the states before each step, the inputs, and contexts.
+
+    Of contexts there is one, of each step (t, b, m) or of all (b, m), or none.
+    """
+    leading = ops.shape(x)[:2]
+    parts = [ops.concatenate([before[None], output[:-1]], axis=0), x]
+    parts += [ops.broadcast_to(c, (*leading, c.shape[-1])) for c in context]
+    pairs = dense(ops.concatenate(parts, axis=-1))  # (t, b, u)
+    return ops.max(ops.reshape(pairs, (*leading, dense.units // 2, 2)), axis=-1)

@@ -1,19 +1,34 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
+from typing import Any
+
 from tfattn.errors import InputError
-from tfattn.families import bert, gpt1, gpt2, gpt3, llama
-from tfattn.models.config import TransformerConfig
+from tfattn.families import bert, gpt1, gpt2, gpt3, llama, recurrent
+from tfattn.families.format import Format
 from tfattn.spec import unknown
 
-FAMILIES = {"bert": bert, "gpt1": gpt1, "gpt2": gpt2, "gpt3": gpt3, "llama": llama}
-PRESETS: dict[str, TransformerConfig] = {
+FAMILIES = {
+    "bert": bert,
+    "gpt1": gpt1,
+    "gpt2": gpt2,
+    "gpt3": gpt3,
+    "llama": llama,
+    "recurrent": recurrent,
+}
+PRESETS: dict[str, Any] = {  # configs of one kind or another
     name: config for family in FAMILIES.values() for name, config in family.PRESETS.items()
 }
-FORMATS = {family.FORMAT.model_type: family.FORMAT for family in FAMILIES.values()}
+FORMATS: dict[str, Format] = {
+    family.FORMAT.model_type: family.FORMAT
+    for family in FAMILIES.values()
+    if family.FORMAT is not None
+}
 
 
-def preset(name: str) -> TransformerConfig:
+def preset(name: str) -> Any:
     """Return the configuration called `name`, such as "bert-base-uncased".
+
+    It is a `TransformerConfig`, or what another kind of model is built from.
 
     Raises:
         InputError: no such preset; the nearest one is named.

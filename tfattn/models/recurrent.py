@@ -161,15 +161,13 @@ class RecurrentEncoderDecoder(keras.Model):
         tokens, segments = read(features, self.config.pad_id)
         x = self.stem(tokens, None, training=training)
         memory, states = self.encoder(x, segments, training=training)
+        # Of each layer in turn the states of each direction; the first of a cell is its output.
         directions, kinds = len(self.encoder.directions), self.config.states() // self.config.depth
-        # Of each layer the states of each direction; the outputs of the last are the context.
-        last = states[-directions * kinds :: kinds]
+        end = ops.concatenate(states[-directions * kinds :: kinds], axis=-1)
         if self.initial is not None:
-            index = range(len(states))
-            states = self.initial(tuple(states[i] for i in index if i // kinds % directions))
-        if self.config.attention is not None:
-            return states, self.decoder.remember(memory, segments)
-        return states, (ops.concatenate(last, axis=-1),) if self.config.repeat_context else ()
+            backward = [s for i, s in enumerate(states) if i // kinds % directions]
+            states = self.initial(tuple(backward))
+        return states, self.decoder.remember(memory, segments, end)
 
     def _answer(self, hidden, features, training):
         if not self.heads:
