@@ -67,6 +67,22 @@ CELLS = {
 }
 
 
+def cell_of(kind: str, width: int, initializer: Any, dtype: Any, name: str) -> keras.layers.Layer:
+    """Return a cell of Keras' whose recurrent kernel starts orthogonal."""
+    return CELLS[kind].layer(
+        width,
+        kernel_initializer=initializer,
+        recurrent_initializer=_orthogonal,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _orthogonal(shape, dtype=None):
+    """Draw in float32: no backend orthogonalizes bfloat16."""
+    return ops.cast(keras.initializers.Orthogonal()(shape, "float32"), dtype or "float32")
+
+
 class Bound(NamedTuple):
     """A cell with its weights as values, so that a loop reads each of them once."""
 

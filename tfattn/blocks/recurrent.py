@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn.blocks.cells import CELLS, bound, present, run, zeros
+from tfattn.blocks.cells import bound, cell_of, present, run, zeros
 
 Tensor = Any
 States = tuple[Tensor, ...]
@@ -45,11 +45,12 @@ class RecurrentEncoder(keras.layers.Layer):
         self.directions = tuple(directions)
         self.initializer = keras.initializers.get(initializer)
         self.cells = [
-            CELLS[cell].layer(
+            cell_of(
+                cell,
                 hidden_dim,
-                kernel_initializer=self.initializer.clone(),
-                dtype=self.dtype_policy,
-                name=f"{direction}_{index}",
+                self.initializer.clone(),
+                self.dtype_policy,
+                f"{direction}_{index}",
             )
             for index in range(depth)
             for direction in self.directions

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfattn import backend
-from tfattn.blocks.cells import CELLS, Bound, bound, present
+from tfattn.blocks.cells import CELLS, Bound, bound, cell_of, present
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.projection import Projection
@@ -63,9 +63,7 @@ class RecurrentDecoder(keras.layers.Layer):
         self.initializer = keras.initializers.get(initializer)
         own = {"dtype": self.dtype_policy}
         self.cells = [
-            CELLS[cell].layer(
-                hidden_dim, kernel_initializer=self.initializer.clone(), name=f"cell_{index}", **own
-            )
+            cell_of(cell, hidden_dim, self.initializer.clone(), self.dtype_policy, f"cell_{index}")
             for index in range(depth)
         ]
         self.query = self.key = self.maxout = None
