@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from pipelines.recipes import TrainConfig
 from tfattn.errors import InputError
-from tfattn.models.config import Head, ModelConfig
+from tfattn.models.config import Head
+from tfattn.models.model_config import ModelConfig
 
 
 def accelerated() -> bool:

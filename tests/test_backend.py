@@ -129,3 +129,58 @@ def test_fusing_ends_with_its_block_and_nests():
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has islands")
 def test_on_other_backends_an_island_is_the_function_itself():
     assert backend.island(layer_norm) is layer_norm
+
+
+def derivative(fn):
+    """Return the gradient of `fn`, to be compiled as a whole."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(fn)
+    import tensorflow as tf
+
+    def of(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            result = fn(x)
+        return tape.gradient(result, x)
+
+    return of
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])
+def test_a_scan_and_its_gradient_are_those_of_a_loop(jit, reverse, compiled, close):
+    x, w = (ops.convert_to_tensor(normal(*shape)) for shape in ((5, 3, 4), (4, 4)))
+
+    def step(carried, now):
+        h = ops.tanh(ops.matmul(carried[0], w) + now[0])
+        return (h, carried[1] + now[1]), (h, h[:, :2])
+
+    def scanned(x):
+        start = (ops.zeros((3, 4)), ops.zeros((), "int32"))
+        return backend.scan(step, start, (x, ops.arange(5)), 2, reverse)
+
+    def looped(x):
+        carried, made = (ops.zeros((3, 4)), ops.zeros((), "int32")), {}
+        for i in reversed(range(5)) if reverse else range(5):
+            carried, made[i] = step(carried, (x[i], i))
+        return carried, [ops.stack([made[i][j] for i in range(5)]) for j in range(2)]
+
+    def loss(run):
+        def of(x):
+            (end, _), (all_, some) = run(x)
+            return ops.sum(end**2) + ops.sum(all_**3) + ops.sum(ops.sin(some))
+
+        return of
+
+    def numbers(run):
+        def of(x):
+            every = [y for tensors in run(x) for y in tensors]
+            return ops.concatenate([ops.ravel(ops.cast(y, "float32")) for y in every])
+
+        return of
+
+    fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
+    close(fast(numbers(scanned))(x), numbers(looped)(x))
+    close(fast(derivative(loss(scanned)))(x), derivative(loss(looped))(x))

@@ -12,7 +12,8 @@ from keras import ops
 
 import tfattn
 from tfattn.families import FAMILIES, PRESETS
-from tfattn.models.config import Tokens, TransformerConfig, changed
+from tfattn.models.config import Tokens, TransformerConfig
+from tfattn.models.model_config import changed
 
 PAIRS = {
     name: family.head(name)

@@ -7,7 +7,7 @@ import pytest
 
 import tfattn
 from tfattn.errors import InputError
-from tfattn.families import FAMILIES, PRESETS, gpt2, preset
+from tfattn.families import FAMILIES, PRESETS, gpt2, preset, recurrent
 from tfattn.families import llama as llama_family
 from tfattn.models.config import Classify, Pool, Tokens
 
@@ -21,6 +21,17 @@ def gpt(dim, depth, vocab, length, last_norm=True):
 def llama(dim, depth, kv, hidden):
     """Return those of a tied LLaMA with 32,000 tokens; `kv` is the width of keys together."""
     return 32_000 * dim + dim + depth * (2 * dim**2 + 2 * dim * kv + 3 * dim * hidden + 2 * dim)
+
+
+def cell(kind, reads, width):
+    """Return those of a cell: kernels of the input and the state, and biases."""
+    gates, biases = {"gru": (3, 6), "lstm": (4, 4)}[kind]  # a GRU of Keras has two rows of biases
+    return width * (gates * (reads + width) + biases)
+
+
+def matrices(source, target, dim, reads):
+    """Return those of the embeddings of both sides, and of the head with its bias."""
+    return (source + target) * dim + target * (reads + 1)
 
 
 COUNTS = {  # exact: of BERT with the pooler, of the others with their head over the vocabulary
@@ -64,6 +75,45 @@ COUNTS = {  # exact: of BERT with the pooler, of the others with their head over
     "llama-7b": 6_738_415_616,  # transformers, and so on
     "llama2-70b": 68_976_648_192,
     "tinyllama-1.1b": 1_100_048_384,
+    # Written out: matrices; encoder; decoder; first states; attention; readout.
+    "seq2seq-tiny": matrices(10_000, 10_000, 64, 64) + 4 * cell("lstm", 64, 64),
+    "seq2seq-mini": matrices(10_000, 10_000, 256, 256) + 4 * cell("lstm", 256, 256),
+    "bahdanau-tiny": matrices(10_000, 10_000, 64, 64)
+    + 2 * cell("gru", 64, 64)
+    + cell("gru", 64 + 128, 64)
+    + (64**2 + 64)
+    + (64 + 128 + 1) * 64,
+    "bahdanau": matrices(10_000, 10_000, 256, 256)
+    + 2 * cell("gru", 256, 256)
+    + cell("gru", 256 + 512, 256)
+    + (256**2 + 256)
+    + (256 + 512 + 1) * 256,
+    "bahdanau-lstm": matrices(10_000, 10_000, 256, 256)
+    + 2 * cell("lstm", 256, 256)
+    + cell("lstm", 256 + 512, 256)
+    + 2 * (256**2 + 256)
+    + (256 + 512 + 1) * 256,
+    "bahdanau-dot": matrices(10_000, 10_000, 256, 256)
+    + 2 * cell("gru", 256, 256)
+    + cell("gru", 256 + 512, 256)
+    + (256**2 + 256)
+    + (256 + 512) * 256,
+    "d2l-gru": matrices(10_000, 10_000, 256, 256)
+    + 3 * cell("gru", 256, 256)
+    + cell("gru", 256 + 256, 256),
+    "d2l-bahdanau": matrices(10_000, 10_000, 256, 256)
+    + 3 * cell("gru", 256, 256)
+    + cell("gru", 256 + 256, 256)
+    + (256 + 256 + 1) * 256,
+    # arXiv:1409.0473, A.2.3: n = 1000, m = 620, l = 500, n' = 1000; 30,000 words on each side.
+    "rnnsearch-50": matrices(30_000, 30_000, 620, 500)
+    + 2 * cell("gru", 620, 1000)
+    + cell("gru", 620 + 2000, 1000)
+    + (1000**2 + 1000)
+    + (1000 + 2000 + 1) * 1000
+    + (1000 + 620 + 2000 + 1) * 1000,
+    # arXiv:1409.3215, section 3.4: 384M, of which 64M recurrent; biases are what is over it.
+    "sutskever-seq2seq": 384_000_000 + 8 * 4_000 + 80_000,
 }
 T5_STEM = 32_128  # rows of the embeddings
 
@@ -183,7 +233,10 @@ def test_bert_has_the_published_sizes(name, depth, dim):
     assert config.heads == dim // 64 and config.hidden_dim == 4 * dim
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+PUBLISHED = {name: family for name, family in FAMILIES.items() if family.FORMAT is not None}
+
+
+@pytest.mark.parametrize("family", PUBLISHED.values(), ids=PUBLISHED)
 def test_a_rename_table_has_no_name_twice(family):
     rows = [row for row in family.FORMAT.renames for row in row.for_layers(2)]
     ours = [row.ours for row in rows if row.ours is not None]
@@ -191,7 +244,20 @@ def test_a_rename_table_has_no_name_twice(family):
     assert len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
 
 
-@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_the_recurrent_part_of_sutskevers_model_is_that_of_the_paper():
+    config = preset("sutskever-seq2seq")  # arXiv:1409.3215, section 3.4: 32M in each network
+    assert config.non_embedding_count() == 64_000_000 + 8 * 4_000
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in recurrent.PRESETS if n not in ("rnnsearch-50", "sutskever-seq2seq")]
+)
+def test_the_count_of_a_recurrent_model_is_that_of_the_built_one(name):
+    model = tfattn.build(PRESETS[name], recurrent.HEAD)
+    assert model.count_params() == COUNTS[name]
+
+
+@pytest.mark.parametrize("family", PUBLISHED.values(), ids=PUBLISHED)
 def test_fields_of_a_family_are_fields_of_the_config(family):
     kind = family.FORMAT
     for ours in (*kind.derived, *kind.values, *(ours for _, ours in kind.fields)):
@@ -210,6 +276,7 @@ def test_every_public_name_is_there():
 def test_presets_and_specs_are_read_without_keras():
     code = (
         "import sys, tfattn; tfattn.preset('bert-tiny').parameter_count((tfattn.Tokens(),)); "
+        "tfattn.preset('bahdanau-tiny').parameter_count(); "
         "print({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules))"
     )
     done = subprocess.run(

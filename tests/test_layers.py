@@ -61,6 +61,14 @@ LAYERS = {
         30, DIM, True, "relu", 1e-3, "he_normal", "rms", use_bias=False, tied=False
     ),
     "ClassifyHead": lambda: tfattn.ClassifyHead(3, DIM, 0.25, "he_normal"),
+    "Additive": lambda: tfattn.Additive(DIM, 9, 5, "he_normal"),
+    "RecurrentEncoder": lambda: tfattn.RecurrentEncoder(
+        DIM, 5, 2, "lstm", ("forward", "backward"), 0.25, "he_normal"
+    ),
+    "InitialStates": lambda: tfattn.InitialStates(DIM, 2, "he_normal"),
+    "RecurrentDecoder": lambda: tfattn.RecurrentDecoder(
+        DIM, 6, 2, "lstm", 9, tfattn.Attention(name="attention"), 7, True, 0.25, "he_normal"
+    ),
     "Stack": lambda: tfattn.Stack(
         [block("block_0"), block("block_1")], DIM, True, 1e-3, "rms", tfattn.Buckets(3, name="far")
     ),
@@ -74,7 +82,8 @@ def test_every_public_layer_has_a_row():
         if inspect.isclass(getattr(tfattn, name))
         and issubclass(getattr(tfattn, name), keras.layers.Layer)
     }
-    assert layers == {*LAYERS, "Transformer", "EncoderDecoder"}  # models have tests of their own
+    models = {"Transformer", "EncoderDecoder", "RecurrentEncoderDecoder"}  # have tests of their own
+    assert layers == {*LAYERS, *models}
 
 
 @pytest.mark.parametrize("name", LAYERS)

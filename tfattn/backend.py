@@ -1,5 +1,8 @@
 """What depends on the backend: the only file of the package that may name one.
 
+`scan` is a loop over steps that has a gradient everywhere. keras.ops.scan has none under XLA with
+TensorFlow, whose loops are then to say how often they run at most.
+
 `island(fn)` marks an elementwise stretch (softmax, bias + GELU, residual + norm). TensorFlow's
 graph mode runs every operation of such a stretch on its own, each one a pass over memory, while
 XLA on a CPU fuses the stretch but loses oneDNN's matrix products. Inside `fusing()` an island is
@@ -106,3 +109,45 @@ def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
         return differentiable(*[tf.convert_to_tensor(a) for a in args if a is not None])
 
     return call
+
+
+def scan(
+    step: Callable[..., Any],
+    start: tuple[Any, ...],
+    given: tuple[Any, ...],
+    made: int,
+    reverse: bool = False,
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return what is carried after the last step, and what all steps gave, stacked.
+
+    Args:
+        step: `step(carried, now) -> (carried, made)`, all flat tuples of tensors; shapes and types
+            of what is carried stay, and what is made is of the type of the first of it.
+        start: carried into the first step.
+        given: tensors (n, ...), of which step i reads the i-th.
+        made: how many tensors a step makes.
+        reverse: whether the last is read first. What is made stands where its input does.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.scan(step, start, given, reverse=reverse)
+    import tensorflow as tf
+
+    start = tuple(tf.convert_to_tensor(x) for x in start)
+    count = given[0].shape[0]
+    count = tf.shape(given[0])[0] if count is None else count
+    read = [
+        tf.TensorArray(x.dtype, size=count, element_shape=x.shape[1:]).unstack(x) for x in given
+    ]
+    arrays = tuple(tf.TensorArray(start[0].dtype, size=count) for _ in range(made))
+
+    def body(i, carried, arrays):
+        place = count - 1 - i if reverse else i
+        new, own = step(carried, tuple(array.read(place) for array in read))
+        for now, before in zip(new, carried, strict=True):
+            now.set_shape(before.shape)
+        return i + 1, new, tuple(a.write(place, x) for a, x in zip(arrays, own, strict=True))
+
+    _, carried, arrays = tf.while_loop(
+        lambda i, *_: i < count, body, (0, start, arrays), maximum_iterations=count
+    )
+    return carried, tuple(array.stack() for array in arrays)

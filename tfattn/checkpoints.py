@@ -7,7 +7,8 @@ from typing import Any, Literal
 from tfattn.errors import InputError
 from tfattn.huggingface import read_published
 from tfattn.models.build import build
-from tfattn.models.config import Head, ModelConfig
+from tfattn.models.config import Head
+from tfattn.models.model_config import ModelConfig
 from tfattn.spec import Spec
 from tfattn.weights import (
     CONFIG,

@@ -19,12 +19,11 @@ from tfattn.models.config import (
     Classify,
     EncoderDecoderConfig,
     Head,
-    ModelConfig,
     Pool,
     Tokens,
     TransformerConfig,
-    changed,
 )
+from tfattn.models.model_config import ModelConfig, changed
 from tfattn.spec import unknown
 from tfattn.weights import (
     CONFIG,
@@ -182,6 +181,11 @@ def _sides(config: ModelConfig) -> dict[str, TransformerConfig]:
     """Return the stacks of a config by what the names of their fields begin with."""
     if isinstance(config, EncoderDecoderConfig):
         return {"encoder.": config.encoder, "decoder.": config.decoder}
+    if not isinstance(config, TransformerConfig):
+        raise InputError(
+            "model: expected a Transformer or an EncoderDecoder, of which checkpoints are "
+            f"published. Received: a model of {type(config).__name__}."
+        )
     return {"": config}
 
 

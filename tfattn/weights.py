@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from tfattn.errors import InputError
 from tfattn.models.build import Model
-from tfattn.models.config import ModelConfig
+from tfattn.models.model_config import ModelConfig
 
 WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
 Weights = dict[str, np.ndarray]

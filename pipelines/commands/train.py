@@ -16,7 +16,7 @@ from pipelines.commands.quiet import import_tensorflow
 from pipelines.defaults import FINETUNE, OBJECTIVES, RECIPES, TASKS
 from pipelines.recipes import ModelOverrides, MonitorConfig, PairData, Recipe, TableData, TextData
 from tfattn.errors import InputError
-from tfattn.models.config import changed
+from tfattn.models.model_config import changed
 from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]

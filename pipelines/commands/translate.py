@@ -43,9 +43,9 @@ class Translate:
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Translate, and return what to print."""
-        greedy = self.beams == 1
-        penalty = {} if greedy else {"length_penalty": self.length_penalty}
-        sampling = Sampling(greedy=greedy, beams=self.beams, **penalty)
+        sampling = Sampling(greedy=True)
+        if self.beams != 1:
+            sampling = Sampling(beams=self.beams, length_penalty=self.length_penalty)
         run = find_run(self.run_, finished=True)
         sources = [text.strip() for text in self.text]
         if self.file is not None:

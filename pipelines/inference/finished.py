@@ -29,9 +29,9 @@ class Finished:
     @property
     def before(self) -> str:
         """Return what stands before every source: the prefix of its one task, or nothing."""
-        prefixes = getattr(self.recipe.objective, "prefix", ())
-        one = isinstance(prefixes, tuple) and len(prefixes) == 1
-        return unescaped(prefixes[0]) if one else ""
+        objective = self.recipe.objective
+        prefixes = objective.prefix if isinstance(objective, recipes.TextToText) else ()
+        return unescaped(prefixes[0]) if len(prefixes) == 1 else ""
 
     @property
     def delimiter(self) -> str:

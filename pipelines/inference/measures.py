@@ -50,10 +50,11 @@ def bleu_by_length(
     """
     import sacrebleu
 
-    bucket = np.searchsorted(EDGES, [len(source.split()) for source in sources], side="right") - 1
+    words = [len(source.split()) for source in sources]
+    bucket = (np.searchsorted(EDGES, words, side="right") - 1).tolist()
     rows = []
-    for number in sorted(set(bucket.tolist())):
-        here = np.flatnonzero(bucket == number)
+    for number in sorted(set(bucket)):
+        here = [i for i, own in enumerate(bucket) if own == number]
         said, target = ([texts[i] for i in here] for texts in (written, wanted))
         upper = EDGES[number + 1] if number + 1 < len(EDGES) else float("inf")
         row = {"from": EDGES[number], "to": upper, "texts": len(here)}

@@ -1,11 +1,12 @@
 """Splits of a finished run, and how good the targets are that its model writes for them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipelines import recipes
 from pipelines.data.batches import Rows
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
@@ -27,7 +28,7 @@ def labelled_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts 
         done: a finished run of a table.
         files: globs; none = its own validation split.
     """
-    data, objective = done.recipe.data, done.recipe.objective
+    data, objective = cast(recipes.TableData, done.recipe.data), done.recipe.objective
     flag = "files" if files else "validation"
     prefixes = getattr(objective, "prefix", ())
     table = read_labelled(data, files or data.validation, flag, prefixes)
@@ -44,7 +45,7 @@ def paired_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts]:
         done: a finished run of pairs.
         files: as in training; none = its own validation split.
     """
-    data = done.recipe.data
+    data = cast(recipes.PairData, done.recipe.data)
     pairs = pair_texts(data, files or data.validation, "files" if files else "validation")
     rows = pair_rows(pairs, done.tokenizer, data, "cut")
     return rows, (pairs.sources, pairs.targets)
@@ -68,7 +69,7 @@ def measure_written(
     """
     if picture is not None:
         try_picture(picture)
-    length = done.recipe.data.length or done.model.config.max_length
+    length = getattr(done.recipe.data, "length", None) or done.model.config.max_length
     sampling = Sampling(beams=beams) if beams > 1 else Sampling(greedy=True)
     writer = Writer(done.model, done.tokenizer, sampling)
     with bar("writing targets", len(sources)) as report:

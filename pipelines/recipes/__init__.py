@@ -23,7 +23,8 @@ from pipelines.recipes.objectives import (
 )
 from pipelines.recipes.train import MonitorConfig, TrainConfig
 from tfattn.errors import InputError
-from tfattn.models.config import ModelConfig, Tokens, changed
+from tfattn.models.config import Tokens
+from tfattn.models.model_config import ModelConfig, changed
 from tfattn.spec import Spec
 
 __all__ = [

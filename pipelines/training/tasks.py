@@ -25,7 +25,8 @@ from pipelines.training.text_tasks import no_draws, work_on
 from pipelines.training.texts import keep_vocabulary, prepare_text, prepare_vocabulary
 from tfattn.errors import InputError
 from tfattn.families.gpt2 import HEAD as CAUSAL_HEAD
-from tfattn.models.config import Head, ModelConfig, Tokens, TransformerConfig, changed
+from tfattn.models.config import Head, Tokens, TransformerConfig
+from tfattn.models.model_config import ModelConfig, changed
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import numpy as np
 
-from tfattn.mechanisms.scores import ScaledDotProduct
+from tfattn.mechanisms.attention import Attention
+from tfattn.mechanisms.scores import Additive, ScaledDotProduct
 
 
 def test_scaled_dot_product_is_the_scaled_dot_product(rng, close):
@@ -20,3 +21,41 @@ def test_scale_replaces_the_root_of_the_width(rng, close):
 def test_the_variance_of_the_score_is_one(rng, array):
     q, k = rng.normal(size=(2, 1, 200, 1, 64)).astype("float32")
     assert abs(array(ScaledDotProduct()(q, k)).var() - 1) < 0.1
+
+
+def additive(rng):
+    """Return a score of queries of width 5 with keys of width 7, and its weights."""
+    score = Additive(5, 7, 6)
+    score.build()
+    score.set_weights([rng.normal(size=v.shape) for v in score.weights])
+    return score, [np.asarray(v) for v in score.weights]
+
+
+def test_additive_is_the_sum_of_its_tanh(rng, close):
+    score, (vector, query, key) = additive(rng)
+    q, k = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 2, 4, 7))
+    expected = np.zeros((2, 4, 3, 2))
+    for b, h, t, s in np.ndindex(expected.shape):
+        expected[b, h, t, s] = vector[:, 0] @ np.tanh(q[b, t, h] @ query + k[b, s, h] @ key)
+    close(score(q, k), expected)
+
+
+def test_keys_may_be_prepared_once(rng, close):
+    q, k = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 2, 4, 7))
+    score, _ = additive(rng)
+    close(score(q, score.keys(k), prepared=True), score(q, k))
+    attention = Attention(score)
+    value, there = rng.normal(size=(2, 2, 4, 3)), np.array([[1, 0], [1, 1]])
+    ready = attention(q, score.keys(k), value, key_segments=there, prepared=True)
+    close(ready, attention(q, k, value, key_segments=there))
+    q = rng.normal(size=(2, 3, 4, 7))
+    dot = Attention()
+    close(dot(q, dot.score.keys(k), value, prepared=True), dot(q, k, value))
+
+
+def test_an_attention_builds_the_weights_of_its_score():
+    attention = Attention(Additive(5, 7, 6, name="score"), name="attention")
+    attention.build()
+    assert [v.path for v in attention.weights] == [
+        f"attention/score/{name}" for name in ("vector", "query/kernel", "key/kernel")
+    ]

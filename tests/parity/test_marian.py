@@ -8,7 +8,7 @@ import pytest
 
 import tfattn
 from tfattn.families import transformer
-from tfattn.models.config import changed
+from tfattn.models.model_config import changed
 
 torch = pytest.importorskip("torch", reason="parity needs torch: requirements-parity.txt")
 transformers = pytest.importorskip(

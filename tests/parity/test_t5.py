@@ -10,7 +10,7 @@ import pytest
 
 import tfattn
 from tfattn.families import PRESETS, t5
-from tfattn.models.config import changed
+from tfattn.models.model_config import changed
 
 torch = pytest.importorskip("torch", reason="parity needs torch: requirements-parity.txt")
 transformers = pytest.importorskip(

@@ -1,8 +1,9 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
 from tfattn.errors import InputError
-from tfattn.families import bert, gpt1, gpt2, gpt3, llama, t5, transformer
-from tfattn.models.config import ModelConfig
+from tfattn.families import bert, gpt1, gpt2, gpt3, llama, recurrent, t5, transformer
+from tfattn.families.format import Format
+from tfattn.models.model_config import ModelConfig
 from tfattn.spec import unknown
 
 FAMILIES = {
@@ -11,17 +12,24 @@ FAMILIES = {
     "gpt2": gpt2,
     "gpt3": gpt3,
     "llama": llama,
+    "recurrent": recurrent,
     "t5": t5,
     "transformer": transformer,
 }
 PRESETS: dict[str, ModelConfig] = {
     name: config for family in FAMILIES.values() for name, config in family.PRESETS.items()
 }
-FORMATS = {family.FORMAT.model_type: family.FORMAT for family in FAMILIES.values()}
+FORMATS: dict[str, Format] = {
+    family.FORMAT.model_type: family.FORMAT
+    for family in FAMILIES.values()
+    if family.FORMAT is not None
+}
 
 
 def preset(name: str) -> ModelConfig:
     """Return the configuration called `name`, such as "bert-base-uncased".
+
+    It is a `TransformerConfig`, or what another kind of model is built from.
 
     Raises:
         InputError: no such preset; the nearest one is named.

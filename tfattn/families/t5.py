@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from tfattn.families.format import Format
 from tfattn.mechanisms.masks import Causal
-from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig, changed
+from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig
+from tfattn.models.model_config import changed
 from tfattn.renames import Rename
 
 ENCODER = TransformerConfig(  # of t5-small

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tfattn.families.format import Format, layer_norm, linear
 from tfattn.mechanisms.masks import Causal
-from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig, changed
+from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig
+from tfattn.models.model_config import changed
 from tfattn.renames import Rename
 
 ENCODER = TransformerConfig(

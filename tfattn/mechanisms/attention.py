@@ -62,7 +62,8 @@ class Attention(keras.layers.Layer):
     """Attention pooling with any score and any mask (D2L 11.3.3; arXiv:1706.03762, section 3.2).
 
     Args:
-        score: a layer `score(q, k) -> (b, h, t, s)`; default `ScaledDotProduct()`.
+        score: a layer `score(q, k) -> (b, h, t, s)` (tfattn/mechanisms/scores.py); default
+            `ScaledDotProduct()`.
         mask: which positions may be attended to; default `Everything()`.
         dropout: share of the attention weights dropped in training.
     """
@@ -81,7 +82,9 @@ class Attention(keras.layers.Layer):
         self.softmax = backend.island(masked_softmax)
 
     def build(self, *shapes):
-        """Create nothing: the score brings its own weights."""
+        """Create the weights of the score, where it has some."""
+        if not self.score.built:
+            self.score.build((None, None, None, None))  # it knows its sizes, these tell none
         self.built = True
 
     def call(
@@ -95,6 +98,7 @@ class Attention(keras.layers.Layer):
         key_positions: Tensor | None = None,
         key_segments: Tensor | None = None,
         bias: Tensor | None = None,
+        prepared: bool = False,
         training: bool | None = None,
         return_weights: bool = False,
     ) -> Any:
@@ -109,10 +113,12 @@ class Attention(keras.layers.Layer):
             key_positions: (b, s) of the keys; default 0, 1, 2, ...
             key_segments: (b, s) of the keys, 0 = padding; default all 1.
             bias: added to the scores, broadcasts to (b, h, t, s).
+            prepared: whether `key` is what `score.keys` returned for the keys.
             training: whether weights are dropped.
             return_weights: also return the weights (b, h, t, s), before dropout.
         """
-        scores = self.score(query, key)  # (b, h, t, s)
+        ready = {"prepared": True} if prepared else {}  # a score of the user's may not know it
+        scores = self.score(query, key, **ready)  # (b, h, t, s)
         if bias is not None:
             scores = scores + ops.cast(bias, scores.dtype)
         allowed = self._allowed(query, key, positions, segments, key_positions, key_segments)

@@ -1,9 +1,16 @@
-"""Scores: how well a query fits a key, before the softmax (D2L section 11.3)."""
+"""Scores: how well a query fits a key, before the softmax (D2L section 11.3).
+
+What a score makes of the keys alone is its method `keys`, so that who asks the same keys many times
+makes it once: `score(q, k)` is `score(q, score.keys(k), prepared=True)`. Sizes of weights are
+arguments of the constructor; `build` is told no shapes.
+"""
 
 from typing import Any
 
 import keras
 from keras import ops
+
+from tfattn.mechanisms.projection import Projection
 
 Tensor = Any
 
@@ -26,7 +33,15 @@ class ScaledDotProduct(keras.layers.Layer):
         super().__init__(**kwargs)
         self.scale = scale
 
-    def call(self, q: Tensor, k: Tensor) -> Tensor:
+    def build(self, *shapes):
+        """Create nothing: there are no weights."""
+        self.built = True
+
+    def keys(self, k: Tensor) -> Tensor:
+        """Return the keys as they are."""
+        return k
+
+    def call(self, q: Tensor, k: Tensor, prepared: bool = False) -> Tensor:
         """Score every query (b, t, h, e) with every key (b, s, h, e); returns (b, h, t, s)."""
         scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
         # Scaling q costs t*e products where scaling the scores would cost t*s.
@@ -37,3 +52,78 @@ class ScaledDotProduct(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Additive(keras.layers.Layer):
+    """`score(q, k) = v . tanh(Wq q + Wk k)` (Bahdanau et al., arXiv:1409.0473, A.1.2; D2L 11.3.2).
+
+    Queries and keys may be of different widths. All heads share the weights.
+
+    Args:
+        query_dim: width e of the queries.
+        key_dim: width e' of the keys.
+        dim: width a in which they are compared.
+        initializer: of Wq, Wk and v.
+    """
+
+    def __init__(
+        self,
+        query_dim: int,
+        key_dim: int,
+        dim: int,
+        initializer: Any = "glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.query_dim, self.key_dim, self.dim = query_dim, key_dim, dim
+        self.initializer = keras.initializers.get(initializer)
+        self.query, self.key = (
+            Projection(
+                (width,),
+                (dim,),
+                self.initializer.clone(),
+                use_bias=False,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            for width, name in ((query_dim, "query"), (key_dim, "key"))
+        )
+
+    def build(self, *shapes):
+        """Create Wq, Wk and v."""
+        self.query.build()
+        self.key.build()
+        # A column: of a vector Glorot's rule would take its length for both sides.
+        start = self.initializer.clone()
+        self.vector = self.add_weight(name="vector", shape=(self.dim, 1), initializer=start)
+        self.built = True
+
+    def keys(self, k: Tensor) -> Tensor:
+        """Return Wk k, (b, s, h, a), of keys (b, s, h, e')."""
+        return self.key(k)
+
+    def call(self, q: Tensor, k: Tensor, prepared: bool = False) -> Tensor:
+        """Score every query (b, t, h, e) with every key (b, s, h, e'); returns (b, h, t, s).
+
+        Args:
+            q: (b, t, h, e).
+            k: (b, s, h, e'), or where they are `prepared` what `keys` returned, (b, s, h, a).
+            prepared: whether they are.
+        """
+        q, k = self.query(q), k if prepared else self.keys(k)
+        both = ops.tanh(q[:, :, None] + k[:, None])  # (b, t, s, h, a)
+        # One product of all rows: its gradient takes fewer passes over them than that of a sum.
+        scores = ops.matmul(ops.reshape(both, (-1, self.dim)), self.vector)
+        scores = ops.reshape(scores, ops.shape(both)[:-1])  # (b, t, s, h)
+        return ops.transpose(scores, (0, 3, 1, 2))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {
+            **super().get_config(),
+            "query_dim": self.query_dim,
+            "key_dim": self.key_dim,
+            "dim": self.dim,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }

@@ -12,21 +12,24 @@ from tfattn.errors import InputError
 from tfattn.mechanisms.masks import Everything
 from tfattn.mechanisms.multihead import MultiHeadAttention
 from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal
+from tfattn.models.build_recurrent import build_recurrent
 from tfattn.models.config import (
     Classify,
     EncoderDecoderConfig,
     Head,
-    ModelConfig,
     Pool,
     Tokens,
     TransformerConfig,
     needs_pooler,
 )
 from tfattn.models.encoder_decoder import EncoderDecoder
+from tfattn.models.model_config import ModelConfig
+from tfattn.models.recurrent import RecurrentEncoderDecoder
+from tfattn.models.recurrent_config import RecurrentConfig
 from tfattn.models.stack import Stack
 from tfattn.models.transformer import Transformer
 
-Model = Transformer | EncoderDecoder
+Model = Transformer | EncoderDecoder | RecurrentEncoderDecoder
 
 POSITIONS = {  # what the stem adds
     "learned": lambda config, **kw: Learned(
@@ -118,6 +121,8 @@ def build(config: ModelConfig, *heads: Head, dtype: Any = None) -> Model:
     own = {"dtype": policy, "name": "transformer"}
     if isinstance(config, EncoderDecoderConfig):
         model = _pair(config, heads, policy, own)
+    elif isinstance(config, RecurrentConfig):
+        model = build_recurrent(config, heads, policy, "recurrent")
     else:
         model = Transformer(
             config,

@@ -5,8 +5,8 @@ once. `tfattn.models.build` turns a config into a model.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Literal
 
 from tfattn.errors import InputError
 from tfattn.mechanisms.masks import Everything, Mask, is_causal
@@ -273,18 +273,6 @@ class EncoderDecoderConfig(Spec):
         """Return the exact number of parameters without allocating any."""
         total = self.encoder.parameter_count() + self.decoder.parameter_count(heads)
         return total - self.shared * self.decoder.stem_count()
-
-
-ModelConfig = TransformerConfig | EncoderDecoderConfig
-Config = TypeVar("Config", bound=ModelConfig)
-
-
-def changed(config: Config, **fields: Any) -> Config:
-    """Return `config` with other values of these fields, of both sides where it has two."""
-    if isinstance(config, EncoderDecoderConfig):
-        sides = (replace(side, **fields) for side in (config.encoder, config.decoder))
-        return replace(config, **dict(zip(("encoder", "decoder"), sides, strict=True)))
-    return replace(config, **fields)
 
 
 def needs_pooler(heads: Iterable[Head]) -> bool:

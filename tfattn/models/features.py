@@ -22,6 +22,23 @@ def check(features: Mapping[str, Tensor], known: tuple[str, ...]) -> None:
         raise InputError("features: expected both targets and target_weights. Received one.")
 
 
+def read(
+    features: Mapping[str, Tensor], pad_id: int | None, side: str = ""
+) -> tuple[Tensor, Tensor]:
+    """Return tokens and segments, both (b, t); default segments are 1 where there is no `pad_id`.
+
+    Raises:
+        InputError: no tokens.
+    """
+    tokens, segments = (features.get(f"{side}{name}") for name in ("tokens", "segments"))
+    if tokens is None:
+        raise InputError(f"features: expected {side}tokens. Received: {', '.join(features)}.")
+    if segments is None:
+        there = ops.ones_like(tokens) if pad_id is None else tokens != pad_id
+        segments = ops.cast(there, "int32")
+    return tokens, segments
+
+
 def placed(
     features: Mapping[str, Tensor], config: TransformerConfig, side: str = ""
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,17 +52,12 @@ def placed(
     Raises:
         InputError: no tokens, or more columns than learned positions.
     """
-    names = [f"{side}{name}" for name in ("tokens", "segments", "positions")]
-    tokens, segments, positions = (features.get(name) for name in names)
-    if tokens is None:
-        raise InputError(f"features: expected {names[0]}. Received: {', '.join(features)}.")
-    if segments is None:
-        pad = config.pad_id
-        segments = ops.cast(ops.ones_like(tokens) if pad is None else tokens != pad, "int32")
+    tokens, segments = read(features, config.pad_id, side)
+    positions = features.get(f"{side}positions")
     if positions is None:
         length, limit = tokens.shape[1], config.max_length
         if config.position == "learned" and length is not None and length > limit:
-            raise InputError(f"{names[0]}: expected at most {limit} columns. Received: {length}.")
+            raise InputError(f"{side}tokens: expected at most {limit} columns. Received: {length}.")
         positions = ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))
     return tokens, segments, positions
 

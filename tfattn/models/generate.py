@@ -21,6 +21,7 @@ from tfattn.models.build import Model
 from tfattn.models.config import Tokens
 from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.long_rows import draw, likeliest
+from tfattn.models.recurrent import RecurrentEncoderDecoder
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
@@ -53,7 +54,11 @@ def check(model: Model) -> None:
 
 
 def start(
-    model: EncoderDecoder, features: dict[str, Tensor], begin: int, length: int, sampling: Sampling
+    model: EncoderDecoder | RecurrentEncoderDecoder,
+    features: dict[str, Tensor],
+    begin: int,
+    length: int,
+    sampling: Sampling,
 ) -> State:
     """Read the sources, and the token that each target begins with.
 

@@ -1,0 +1,29 @@
+"""Every kind of model as data, and changes that all kinds understand."""
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from tfattn.errors import InputError
+from tfattn.models.config import EncoderDecoderConfig, TransformerConfig
+from tfattn.models.recurrent_config import RecurrentConfig
+
+ModelConfig = TransformerConfig | EncoderDecoderConfig | RecurrentConfig
+Config = TypeVar("Config", bound=ModelConfig)
+
+
+def changed(config: Config, **fields: Any) -> Config:
+    """Return `config` with other values of these fields, of both sides where it has two.
+
+    Raises:
+        InputError: a field that this kind does not have.
+    """
+    if isinstance(config, EncoderDecoderConfig):
+        sides = (replace(side, **fields) for side in (config.encoder, config.decoder))
+        return replace(config, **dict(zip(("encoder", "decoder"), sides, strict=True)))
+    for name, value in fields.items():
+        if name not in config.__dataclass_fields__:
+            raise InputError(
+                f"TransformerConfig.{name}: expected none, for a {type(config).__name__} has no "
+                f"such field. Received: {value!r}."
+            )
+    return replace(config, **fields)

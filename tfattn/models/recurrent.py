@@ -1,0 +1,208 @@
+"""`RecurrentEncoderDecoder`: a recurrent network reads, another writes (D2L 10.7 and 11.4)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfattn.blocks.heads import TokensHead
+from tfattn.blocks.recurrent import InitialStates, RecurrentEncoder
+from tfattn.blocks.recurrent_decoder import RecurrentDecoder
+from tfattn.errors import InputError
+from tfattn.models.config import Head, Tokens
+from tfattn.models.features import check, read, wanted
+from tfattn.models.recurrent_config import RecurrentConfig
+
+Tensor = Any
+INPUTS = ("tokens", "segments", "positions")
+INPUTS += tuple(f"target_{name}" for name in INPUTS)
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class RecurrentEncoderDecoder(keras.Model):
+    """Two stems (or one for both), two recurrent networks and a head over the vocabulary.
+
+    With attention that of Bahdanau et al. (arXiv:1409.0473), without those of Sutskever et al.
+    (arXiv:1409.3215) and Cho et al. (arXiv:1406.1078); `tfattn.build` makes one from a
+    `RecurrentConfig`. Called with a dict of features:
+
+        tokens (b, s)             ids of the source
+        target_tokens (b, t)      ids that the decoder reads: the target, one later
+        segments, target_segments 0 = padding, wherever it stands; default 1 where the token is
+                                  not `config.pad_id`. A row holds one pair: all else is one text
+        positions, target_...     not read: the order of the columns is that of the tokens
+        predict_positions, targets, target_weights      as in `Transformer`, of the target
+
+    It returns the outputs (b, t, r) of the decoder without a head, else the head's output.
+
+    Args:
+        config: what the model is.
+        heads: one over the vocabulary, or none.
+        stem: tokens of the source to embeddings.
+        encoder: what reads.
+        initial: makes the first states of the decoder; None = they are those of the encoder.
+        target_stem: that of the target; it may be the same layer.
+        decoder: what writes.
+        head_layers: the layer of the head, by name.
+
+    Raises:
+        InputError: another head, or one whose matrix is that of embeddings of another width.
+    """
+
+    def __init__(
+        self,
+        config: RecurrentConfig,
+        heads: tuple[Head, ...],
+        stem: keras.layers.Layer,
+        encoder: RecurrentEncoder,
+        initial: InitialStates | None,
+        target_stem: keras.layers.Layer,
+        decoder: RecurrentDecoder,
+        head_layers: dict[str, TokensHead],
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if len(heads) > 1 or not all(isinstance(head, Tokens) for head in heads):
+            raise InputError(
+                "heads: expected none, or one over the vocabulary. "
+                f"Received: {', '.join(head.name for head in heads)}."
+            )
+        if any(head.tied for head in heads) and config.output_dim() != config.dim:
+            raise InputError(
+                f"heads: expected Tokens(tied=False) where {config.output_dim()} columns are read "
+                f"and embeddings have {config.dim}. Received: tied=True."
+            )
+        self.config, self.heads = config, tuple(heads)
+        self.stem, self.encoder, self.initial = stem, encoder, initial
+        self.target_stem, self.decoder = target_stem, decoder
+        self.head_layers = head_layers
+
+    def build(self, *shapes):
+        """Create every weight; no data is needed."""
+        self.stem.build()
+        self.encoder.build()
+        if self.initial is not None:
+            self.initial.build()
+        if self.target_stem is not self.stem:
+            self.target_stem.build()
+        self.decoder.build()
+        for layer in self.head_layers.values():
+            layer.build()
+        self.built = True
+
+    def call(
+        self,
+        features: dict[str, Tensor],
+        training: bool | None = None,
+        return_weights: bool = False,
+    ) -> Any:
+        """Return the output of the head, or the outputs of the decoder.
+
+        Returned with it if asked for: a list of the attention weights (b, 1, t, s).
+
+        Raises:
+            InputError: unknown or missing features, or weights of a model without attention.
+        """
+        check(features, INPUTS)
+        if return_weights and self.config.attention is None:
+            raise InputError(
+                "return_weights: expected a model with attention. Received: attention=None."
+            )
+        states, memory = self._read(features, training)
+        tokens, segments = read(features, self.config.pad_id, "target_")
+        x = self.target_stem(tokens, None, training=training)
+        hidden, _, *weights = self.decoder(
+            x, states, memory, segments, training=training, return_weights=return_weights
+        )
+        answer = self._answer(hidden, features, training)
+        return (answer, weights) if return_weights else answer
+
+    def begin(
+        self, features: Mapping[str, Tensor], length: Any = None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Read the source; return what changes with each token of a target, and what does not.
+
+        The first are the states of the decoder (b, u), layer by layer. The others are, with
+        attention, the memory (b, s, m), its keys (b, s, 1, a) and segments (b, s); without, the
+        context (b, m) where there is one.
+
+        Args:
+            features: of the source.
+            length: tokens that there is to be room for; states need none.
+        """
+        return self._read(features, False)
+
+    def advance(
+        self,
+        features: Mapping[str, Tensor],
+        cache: tuple[Tensor, ...],
+        memory: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the outputs (b, t, r) for the next tokens of targets, and the states then.
+
+        Args:
+            features: `tokens` (b, t) and `segments` (b, t); where these are 0 states stay.
+            cache: what `begin` or this returned first.
+            memory: what `begin` returned second.
+        """
+        tokens, segments = read(features, self.config.pad_id)
+        hidden, states = self.decoder(
+            self.target_stem(tokens, None, training=False), cache, memory, segments, training=False
+        )
+        return hidden, states
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the logits (b, t, v) of the head from outputs (b, t, r)."""
+        (head,) = self.heads
+        return self.head_layers[head.name](hidden, self._matrix(head))
+
+    def _read(self, features, training):
+        tokens, segments = read(features, self.config.pad_id)
+        x = self.stem(tokens, None, training=training)
+        memory, states = self.encoder(x, segments, training=training)
+        # Of each layer in turn the states of each direction; the first of a cell is its output.
+        directions, kinds = len(self.encoder.directions), self.config.states() // self.config.depth
+        end = ops.concatenate(states[-directions * kinds :: kinds], axis=-1)
+        if self.initial is not None:
+            backward = [s for i, s in enumerate(states) if i // kinds % directions]
+            states = self.initial(tuple(backward))
+        return states, self.decoder.remember(memory, segments, end)
+
+    def _answer(self, hidden, features, training):
+        if not self.heads:
+            return hidden
+        (head,) = self.heads
+        return self.head_layers[head.name](
+            hidden,
+            self._matrix(head),
+            features.get("predict_positions"),
+            wanted(features),
+            training=training,
+        )
+
+    def _matrix(self, head):
+        embeddings = self.target_stem.tokens.embeddings
+        return ops.convert_to_tensor(embeddings) if head.tied else None
+
+    def weights_by_path(self) -> dict[str, keras.Variable]:
+        """Return every weight by its path without the model's own name."""
+        return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the model."""
+        heads = [head.to_json() for head in self.heads]
+        return {"config": self.config.to_json(), "heads": heads, "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "RecurrentEncoderDecoder":
+        """Rebuild the model."""
+        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
+
+        return build(
+            RecurrentConfig.from_json(config["config"]),
+            *(Head.from_json(head) for head in config["heads"]),
+            dtype=config["dtype"],
+        )

@@ -1,0 +1,136 @@
+"""What a recurrent encoder-decoder is, as data (D2L 10.7 and 11.4)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tfattn.errors import InputError
+from tfattn.models.config import Head, Tokens
+from tfattn.spec import Spec
+
+GATES = {"gru": 3, "lstm": 4}  # kernels of a cell
+BIASES = {"gru": 6, "lstm": 4}  # the GRU has some of the input and some of the state
+STATES = {"gru": 1, "lstm": 2}
+
+
+@dataclass(frozen=True)
+class RecurrentConfig(Spec):
+    """One recurrent network reads a source, another writes a target, and may ask the first."""
+
+    dim: int = 256  # width d of the embeddings
+    hidden_dim: int = 256  # width u of the states, in each direction
+    depth: int = 1  # layers of the encoder, and of the decoder
+    cell: Literal["gru", "lstm"] = "gru"
+    # Two directions in every layer of the encoder; the decoder then begins with tanh(W s) of the
+    # backward states (arXiv:1409.0473, A.2.2), else with the encoder's as they are.
+    bidirectional: bool = False
+    attention: Literal["additive", "scaled-dot"] | None = "additive"
+    # In which states and memory are compared; None = they are as they are (scaled-dot alone).
+    attention_dim: int | None = 256
+    # Without attention: whether every step reads what the encoder ended with (arXiv:1406.1078).
+    repeat_context: bool = False
+    # What the head reads: the state, or the maxout of arXiv:1409.0473, A.2.2, of half the width.
+    readout: Literal["state", "maxout"] = "state"
+    reversed_source: bool = False  # read from its end (arXiv:1409.3215, section 3.3)
+    vocab_size: int = 10_000  # of the target, and of the source unless it has its own
+    source_vocab_size: int | None = None
+    shared: bool = False  # one matrix of embeddings for both
+    max_length: int = 64  # tokens that are decoded at most
+    pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
+    dropout: float = 0.0  # of embeddings, between layers, of what the head reads (arXiv:1409.2329)
+    embedding_std: float = 0.05  # of new embeddings: normal, cut at two standard deviations
+    kernel_std: float | None = None  # of new kernels, likewise; None = Glorot's rule
+
+    def __post_init__(self):
+        super().__post_init__()
+        sizes = ["dim", "hidden_dim", "depth", "vocab_size", "max_length"]
+        sizes += [f for f in ("attention_dim", "source_vocab_size") if getattr(self, f) is not None]
+        for field in sizes:
+            if getattr(self, field) < 1:
+                self._refuse(field, "at least 1")
+        if not 0 <= self.dropout < 1:
+            self._refuse("dropout", "a share from 0 to below 1")
+        for field in ("embedding_std", "kernel_std"):
+            if (getattr(self, field) or 0) < 0:
+                self._refuse(field, "0 or more")
+        if self.shared and self.source_vocab_size not in (None, self.vocab_size):
+            self._refuse("source_vocab_size", "that of the target where embeddings are shared")
+        if self.reversed_source and self.bidirectional:
+            self._refuse("reversed_source", "one direction, or a source as it is")
+        if self.repeat_context and self.attention is not None:
+            self._refuse("repeat_context", "no attention beside it")
+        if self.readout == "maxout" and self.hidden_dim % 2:
+            self._refuse("hidden_dim", "an even width for a readout by maxout")
+        if self.attention is not None and self.attention_dim is None:
+            if self.attention == "additive":
+                self._refuse("attention_dim", "a width for additive attention")
+            if self.bidirectional:
+                self._refuse("attention_dim", "a width where the memory has two directions")
+
+    def _refuse(self, field, expected):
+        received = getattr(self, field)
+        raise InputError(f"RecurrentConfig.{field}: expected {expected}. Received: {received!r}.")
+
+    def is_causal(self) -> bool:
+        """Return whether no token of the target sees what follows it, as always here."""
+        return True
+
+    @property
+    def position(self) -> None:
+        """Return the kind of position: none, for the order of steps tells."""
+        return None
+
+    def source_vocabulary(self) -> int:
+        """Return the rows of the embeddings of the source."""
+        return self.vocab_size if self.source_vocab_size is None else self.source_vocab_size
+
+    def memory_dim(self) -> int:
+        """Return the width m of what the encoder gives for a token."""
+        return self.hidden_dim * (2 if self.bidirectional else 1)
+
+    def context_dim(self) -> int:
+        """Return the width of the context that the decoder reads at each step; 0 = none."""
+        there = self.attention is not None or self.repeat_context
+        return self.memory_dim() if there else 0
+
+    def output_dim(self) -> int:
+        """Return the width of what the head reads."""
+        return self.hidden_dim // 2 if self.readout == "maxout" else self.hidden_dim
+
+    def states(self) -> int:
+        """Return how many states (b, u) a decoder has."""
+        return self.depth * STATES[self.cell]
+
+    def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
+        """Return the exact number of parameters without allocating any."""
+        u, above = self.hidden_dim, self.depth - 1
+        memory, context = self.memory_dim(), self.context_dim()
+        total = self._embeddings()
+        total += memory // u * (self._cell(self.dim) + above * self._cell(memory))
+        total += self._cell(self.dim + context) + above * self._cell(u)
+        if self.bidirectional:
+            total += self.states() * (u * u + u)
+        if self.attention is not None and self.attention_dim is not None:
+            total += (u + memory) * self.attention_dim
+            total += self.attention_dim if self.attention == "additive" else 0
+        if self.readout == "maxout":
+            total += (u + self.dim + context) * u + u
+        width = self.output_dim()
+        for head in heads:
+            if isinstance(head, Tokens):
+                total += self.vocab_size if head.bias else 0
+                total += 0 if head.tied else self.vocab_size * width
+                total += width * width + 3 * width if head.transform else 0
+        return total
+
+    def non_embedding_count(self) -> int:
+        """Return the exact number of parameters without embeddings and heads."""
+        return self.parameter_count() - self._embeddings()
+
+    def _embeddings(self):
+        rows = self.vocab_size + (0 if self.shared else self.source_vocabulary())
+        return rows * self.dim
+
+    def _cell(self, width):
+        """Return the parameters of a cell that reads so many columns."""
+        u = self.hidden_dim
+        return GATES[self.cell] * u * (width + u) + BIASES[self.cell] * u
