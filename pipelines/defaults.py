@@ -18,7 +18,7 @@ from pipelines.recipes import (
     TrainConfig,
     Translation,
 )
-from tfattn.families import preset, t5, transformer
+from tfattn.families import preset, recurrent, t5, transformer
 
 # Training from scratch, a row a preset. Published: base and large (arXiv:1810.04805, A.2); the
 # smaller ones learn faster at higher rates (arXiv:1908.08962 found 5e-4 to 1e-4 over longer runs).
@@ -142,6 +142,13 @@ RECIPES |= {
         head=transformer.head(name),
     )
     for name, rate in _NMT_RATES.items()
+}
+
+# Recurrent models learn at higher rates, and the clip keeps them whole (arXiv:1409.3215, 3.4).
+_RECURRENT = replace(_NMT, schedule="linear", warmup=0.02, rate=2e-3)
+RECIPES |= {
+    name: Recipe(preset(name), Translation(), PairData(), _RECURRENT, head=recurrent.HEAD)
+    for name in recurrent.PRESETS
 }
 
 OBJECTIVES: dict[str, Objective] = {  # of pretraining, by the name of --task

@@ -142,7 +142,7 @@ class Presets:
             config = recipe.model
             if config is not None:
                 counts[name] = config.parameter_count()
-                row = (config.dim, config.depth, config.heads, f"{counts[name]:,}")
+                row = (config.dim, config.depth, getattr(config, "heads", ""), f"{counts[name]:,}")
                 table.add_row(name, *map(str, row))
         Console(stderr=True).print(table)
         return counts

@@ -82,7 +82,9 @@ def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
         for name, of in (("segments", "tokens"), ("target_segments", "target_tokens"))
     }
     maps = attention_maps(done.model, features, done.tokenizer)
-    shown = maps["attention/alignment"]
+    shown = maps.get("attention/alignment")
+    if shown is None:
+        raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
     names = [*shown.looking[1:], done.tokenizer.vocabulary[writer.end]]
     if path.suffix == ".npz":
         arrays: dict[str, Any] = {

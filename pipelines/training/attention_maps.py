@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.models.build import Model
+from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.transformer import Transformer
 
 SHOWN = 24  # tokens on an axis at most: more cannot be read
@@ -29,14 +30,19 @@ def attention_maps(
     """Return the maps of the first text of the first row, by what they are of.
 
     They are `attention`, or `attention/source`, `attention/target` and `attention/alignment` where
-    the model reads a source and writes a target.
+    the model reads a source and writes a target; of a recurrent model the last one alone, and none
+    of one without attention.
     """
     row = {name: tensor[:1] for name, tensor in features.items()}
+    if getattr(model.config, "attention", True) is None:
+        return {}
     _, weights = model(row, training=False, return_weights=True)
     source = _words(row["tokens"], row["segments"], tokenizer)
     if isinstance(model, Transformer):
         return {"attention": Map(_stacked(weights), source, source)}
     target = _words(row["target_tokens"], row["target_segments"], tokenizer)
+    if not isinstance(model, EncoderDecoder):
+        return {"attention/alignment": Map(_stacked(weights), target, source)}
     seen, asked = weights
     own, cross = zip(*asked, strict=True)
     return {

@@ -105,7 +105,7 @@ def _initialise(model: Model, start: Start, objective: Objective) -> None:
     """Take over every part that the starting point has; heads of its own are left behind."""
     parts = {path.split("/")[0] for path in model.weights_by_path()}
     theirs = {path.split("/")[0] for path in start.weights}
-    needed = ("stem", "encoder", "decoder")
+    needed = ("stem", "target_stem", "encoder", "initial", "decoder")
     fresh = tuple(part for part in parts - theirs if part not in needed)
     heads = {head.name for head in objective.heads}
     weights = start.weights

@@ -46,4 +46,11 @@ PRESETS = {
     ),
 }
 HEAD = Tokens(transform=False, tied=False)
+
+
+def head(name: str) -> Tokens:
+    """Return the head over the vocabulary of a preset."""
+    return HEAD
+
+
 FORMAT = None  # no checkpoints of it are published
