@@ -43,6 +43,8 @@ PRESETS = {
         depth=4,
         vocab_size=80_000,
         source_vocab_size=160_000,
+        embedding_std=0.046,  # that of uniform numbers from -0.08 to 0.08
+        kernel_std=0.046,
     ),
 }
 HEAD = Tokens(transform=False, tied=False)

@@ -101,13 +101,19 @@ def _head(config, head, **kw):
         config.vocab_size,
         config.output_dim(),
         head.transform,
-        initializer=_kernel(config),
+        initializer=_table(config),
         use_bias=head.bias,
         tied=head.tied,
         scaled=head.scaled,
         smoothing=head.smoothing,
         **kw,
     )
+
+
+def _table(config):
+    """Return the start of the head's matrix: its number of rows says nothing of its inputs."""
+    std = config.output_dim() ** -0.5 if config.kernel_std is None else config.kernel_std
+    return keras.initializers.TruncatedNormal(stddev=std)
 
 
 def _kernel(config):
