@@ -28,7 +28,7 @@ from pipelines.training.train import train
 
 @pytest.fixture(scope="module")
 def recipe(corpus, vocabulary):
-    shown = MonitorConfig(samples=3, profile=(2, 3))
+    shown = MonitorConfig(samples=3, share=1.0, profile=(2, 3))
     return replace(pretraining(corpus, vocabulary, rate=1e-2), monitor=shown)
 
 
