@@ -33,7 +33,7 @@ class Pretrain:
     --data.files 'corpus/*.txt' --out runs/mine
 
     Example: python -m pipelines pretrain transformer-nmt-mini
-    --data.train a.en a.fr --data.validation b.en b.fr
+    --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
     """
 
     preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
