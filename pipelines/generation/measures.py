@@ -48,11 +48,11 @@ def signature() -> str:
 
 def bleu_by_length(
     sources: Sequence[str], written: Sequence[str], wanted: Sequence[str]
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Return corpus BLEU and chrF of the texts whose sources have so many words.
 
-    Each row has `from` and `to` (words, the latter not among them), `texts`, `bleu` and `chrf`;
-    lengths of which there is no source are left out.
+    Each row has `from` and `to` (words, the latter not among them; None = no end), `texts`, `bleu`
+    and `chrf`; lengths of which there is no source are left out.
     """
     words = [len(source.split()) for source in sources]
     bucket = (np.searchsorted(EDGES, words, side="right") - 1).tolist()
@@ -60,7 +60,7 @@ def bleu_by_length(
     for number in sorted(set(bucket)):
         here = [i for i, own in enumerate(bucket) if own == number]
         said, target = ([texts[i] for i in here] for texts in (written, wanted))
-        upper = EDGES[number + 1] if number + 1 < len(EDGES) else float("inf")
+        upper = EDGES[number + 1] if number + 1 < len(EDGES) else None
         row = {"from": EDGES[number], "to": upper, "texts": len(here)}
         rows.append(row | bleu_and_chrf(said, target))
     return rows

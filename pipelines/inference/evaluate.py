@@ -101,7 +101,7 @@ def print_table(title: str, numbers: dict[str, Any]) -> None:
     if lengths:
         table = Table("words of the source", "texts", "BLEU", "chrF", title_justify="left")
         for row in lengths:
-            upper = f" to {row['to'] - 1:.0f}" if row["to"] < float("inf") else " and more"
+            upper = f" to {row['to'] - 1}" if row["to"] else " and more"
             cells = (f"{row['from']}{upper}", str(row["texts"]))
             table.add_row(*cells, f"{row['bleu']:.1f}", f"{row['chrf']:.1f}")
         console.print(table)

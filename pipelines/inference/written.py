@@ -82,7 +82,7 @@ def measure_written(
     return {**measures(written, wanted), **about}
 
 
-def draw_by_length(runs: dict[str, list[dict[str, float]]]) -> Figure:
+def draw_by_length(runs: dict[str, list[dict[str, Any]]]) -> Figure:
     """Return a figure of BLEU by the words of the source, a line a run.
 
     Args:
@@ -98,8 +98,8 @@ def draw_by_length(runs: dict[str, list[dict[str, float]]]) -> Figure:
         ]
         panel.plot(middle, [row["bleu"] for row in rows], marker="o", label=name)
         for place, row in zip(middle, rows, strict=True):
-            upper = f"–{row['to'] - 1:.0f}" if row["to"] < float("inf") else " and more"
-            places[place] = f"{row['from']:.0f}{upper}\n({row['texts']:.0f})"
+            upper = f"–{row['to'] - 1}" if row["to"] else " and more"
+            places[place] = f"{row['from']}{upper}\n({row['texts']})"
     panel.set_xticks(list(places), list(places.values()), fontsize=8)
     panel.set_xlabel("words of the source (texts)")
     panel.set_ylabel("BLEU")

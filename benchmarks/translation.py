@@ -1,0 +1,111 @@
+"""Translation with and without attention: the same pairs and time, BLEU in all and by length.
+
+    python -m benchmarks.translation --train train.en train.fr --validation val.en val.fr \
+        --minutes 4 --out runs/translation
+
+For each preset a short run tells how many steps fit the minutes; then every preset is trained from
+each seed in turn, and evaluated by beam search. Every run is a command of its own, so that an
+interrupted comparison goes on where it stopped. The table goes to `translation.json`, BLEU by the
+words of the source to `translation.png`.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.inference.written import draw_by_length
+from pipelines.runs import write_atomically, write_picture
+
+CALIBRATION = 60  # steps, of which the second half is timed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared."""
+
+    train: tuple[str, ...]  # pairs, as `pretrain --data.train` takes them
+    validation: tuple[str, ...]  # the same; measured on
+    presets: tuple[str, ...] = ("seq2seq-mini", "bahdanau", "transformer-nmt-mini")
+    minutes: float = 4.0  # of training, of every run
+    seeds: int = 3
+    beams: int = 4  # of the search
+    more: tuple[str, ...] = ()  # flags for every `pretrain`, such as "--data.vocab-size=6000"
+    out: str = "runs/translation"  # where all runs go
+
+
+def command(*words: str) -> dict[str, Any]:
+    """Run a command of the pipelines; return the last line that it printed."""
+    line = [sys.executable, "-m", "pipelines", *words]
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def pretrain(setting: Setting, preset: str, folder: Path, steps: int, seed: int) -> dict[str, Any]:
+    """Train a preset, or read what came of it."""
+    data = ("--data.train", *setting.train, "--data.validation", *setting.validation)
+    rest = ("--train.steps", str(steps), "--train.seed", str(seed), "--out", str(folder))
+    return command("pretrain", preset, *data, *rest, *setting.more)
+
+
+def seconds_a_step(setting: Setting, preset: str, folder: Path) -> float:
+    """Return how long a step takes, once everything is compiled."""
+    pretrain(setting, preset, folder, CALIBRATION, 0)
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    seconds = {line["step"]: line["seconds"] for line in lines if line["split"] == "train"}
+    return (seconds[CALIBRATION] - seconds[CALIBRATION // 2]) / (CALIBRATION // 2)
+
+
+def averaged(rows: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the mean over seeds of the measures of each length."""
+    return [
+        {**same[0], "bleu": statistics.mean(row["bleu"] for row in same)}
+        for same in zip(*rows, strict=True)
+    ]
+
+
+def spread(values: list[float]) -> str:
+    """Return the mean and the deviation of some numbers."""
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
+
+
+def main(setting: Setting) -> None:
+    """Train, measure, and write the table and the picture."""
+    out = Path(setting.out)
+    steps = {}
+    for preset in setting.presets:
+        each = seconds_a_step(setting, preset, out / f"{preset}-calibration")
+        steps[preset] = max(1, round(60 * setting.minutes / each))
+    found: dict[str, list[dict[str, Any]]] = {preset: [] for preset in setting.presets}
+    for seed in range(setting.seeds):
+        for preset in setting.presets:
+            folder = out / f"{preset}-seed{seed}"
+            trained = pretrain(setting, preset, folder, steps[preset], seed)
+            kept = folder / f"evaluated-{setting.beams}.json"
+            if not kept.exists():
+                measured = command("evaluate", str(folder), "--beams", str(setting.beams))
+                write_atomically(kept, json.dumps(measured) + "\n")
+            found[preset].append({**trained, **json.loads(kept.read_text(encoding="utf-8"))})
+    table = Table(title=f"{setting.minutes:g} minutes each, {setting.seeds} seeds")
+    for column in ("", "parameters", "steps", "loss", "BLEU", "chrF"):
+        table.add_column(column, justify="right" if column else "left")
+    for preset, runs in found.items():
+        loss = statistics.mean(run["after"]["loss"] for run in runs)
+        cells = (f"{runs[0]['parameters']:,}", f"{steps[preset]:,}", f"{loss:.3f}")
+        table.add_row(preset, *cells, *(spread([r[m] for r in runs]) for m in ("bleu", "chrf")))
+    Console(width=100).print(table)
+    write_atomically(out / "translation.json", json.dumps(found, indent=1) + "\n")
+    lines = {name: averaged([run["by_length"] for run in runs]) for name, runs in found.items()}
+    write_picture(out / "translation.png", draw_by_length(lines))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Setting, description=__doc__))
