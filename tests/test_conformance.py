@@ -105,6 +105,8 @@ def each(outputs):
     "heads", HEADS, ids=lambda heads: "-".join(h.name for h in heads) or "none"
 )
 def test_shapes_and_counts_of_every_combination_of_heads(name, heads):
+    if name != "bert-tiny" and heads not in (HEADS[0], HEADS[-1]):
+        pytest.skip("heads know nothing of a family: one shows all, the others none and many")
     config = small(name)
     model = tfattn.build(config, *heads)
     assert model.count_params() == config.parameter_count(heads)

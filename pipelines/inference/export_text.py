@@ -85,6 +85,7 @@ class Continues(tf.Module):
         # Some tokenizers begin every text without a blank, so that it shows only behind the prompt.
         begin = self.inner.detokenize(ids)
         whole = self.inner.detokenize(tf.concat([ids, added], axis=1))
-        same = tf.strings.substr(whole, 0, tf.strings.length(begin)) == begin
-        behind = tf.strings.substr(whole, tf.strings.length(begin), tf.strings.length(whole))
+        size = tf.strings.length(begin)
+        same = tf.strings.substr(whole, tf.zeros_like(size), size) == begin
+        behind = tf.strings.substr(whole, size, tf.strings.length(whole))
         return {"text": tf.where(same, behind, self.inner.detokenize(added))}

@@ -93,9 +93,7 @@ def draw_by_length(runs: dict[str, list[dict[str, Any]]]) -> Figure:
     panel: Any = figure.subplots()
     places: dict[float, str] = {}
     for name, rows in runs.items():
-        middle = [
-            row["from"] + 0.5 * (min(row["to"], row["from"] + 20) - row["from"]) for row in rows
-        ]
+        middle = [(row["from"] + (row["to"] or row["from"] + 20)) / 2 for row in rows]
         panel.plot(middle, [row["bleu"] for row in rows], marker="o", label=name)
         for place, row in zip(middle, rows, strict=True):
             upper = f"–{row['to'] - 1}" if row["to"] else " and more"
