@@ -5,6 +5,7 @@ from pathlib import Path
 from pipelines import recipes
 from pipelines.data.embedded.phrases import write_phrases
 from pipelines.data.embedded.summaries import write_summaries
+from pipelines.data.records import data_flag
 from pipelines.progress import bar
 from pipelines.training.texts import CACHE
 from tfattn.errors import InputError
@@ -24,7 +25,7 @@ def embedded_pairs(name: str, split: str) -> tuple[Path, str, str]:
             f"data.{split}: expected two languages, as in {recipes.EMBEDDED}:en-fr. "
             f"Received: {name}."
         )
-    with bar(f"writing pairs of {codes[0]} and {codes[1]}", None) as report:
+    with bar(f"writing pairs of {codes[0]} and {codes[1]}", None) as report, data_flag(split):
         found = write_phrases(
             CACHE / "-".join(codes), *codes, progress=lambda n, of: report(n, f"of {of} kinds")
         )
