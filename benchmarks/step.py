@@ -1,14 +1,16 @@
-"""A training step of masked language modelling beside KerasHub's BertBackbone of the same size.
+"""A training step beside KerasHub's backbone of the same size: BERT's masked tokens, T5's targets.
 
     python -m benchmarks.step --preset bert-tiny --length 64 --batch 32
+    python -m benchmarks.step --preset t5-mini --length 256 --target 64 --batch 16
 
 All contestants take the same batch in turn, A B C A B C ..., so that a machine whose speed drifts
 is unfair to none. KerasHub runs as its users run it, by `compile` and Keras' own compiled train
 function, in graph mode and by XLA, in both precisions; ours as `pipelines/training` runs it.
 """
 
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -20,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import tfattn
+from benchmarks import t5
 from benchmarks.rounds import in_turn
 from pipelines import recipes
 from pipelines.data.batches import Batch
@@ -28,7 +31,8 @@ from pipelines.recipes import TrainConfig
 from pipelines.training.engine import Engine
 from pipelines.training.optimize import build_optimizer
 from pipelines.training.train import POLICIES
-from tfattn.models.config import Tokens, TransformerConfig
+from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig
+from tfattn.models.model_config import changed
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Setting:
     """What is measured."""
 
     preset: str = "bert-tiny"  # size of both models
-    length: int = 64  # tokens a row
+    length: int = 64  # tokens a row, or a source
+    target: int = 64  # tokens a target, where one is written
     batch: int = 32  # rows
     vocab_size: int = 8192  # tokens of the vocabulary
     dropout: float = 0.1  # everywhere, in both
@@ -120,25 +125,32 @@ def make_batch(setting: Setting) -> Batch:
 
 def main(setting: Setting) -> None:
     """Measure, and print medians and their ratios to KerasHub in graph mode and float32."""
-    config = replace(
+    config = changed(
         tfattn.preset(setting.preset),
         vocab_size=setting.vocab_size,
         max_length=setting.length,
         dropout=setting.dropout,
         attention_dropout=setting.dropout,
     )
-    batch = make_batch(setting)
+    kind: Any = sys.modules[__name__]
+    tokens = setting.batch * setting.length
+    if isinstance(config, EncoderDecoderConfig):
+        config = changed(config, inner_dropout=setting.dropout)
+        kind, sides = t5, (setting.length, setting.target)
+        batch = t5.make_batch(setting.batch, *sides, setting.vocab_size)
+        flops, tokens = setting.batch * t5.flops(config, *sides), setting.batch * sum(sides)
+    else:
+        batch = make_batch(setting)
+        flops = tokens * config.flops_per_token(setting.length, 0.15)
     contestants: dict[str, Callable[[], Any]] = {}
     for precision in setting.precisions:
-        contestants[f"KerasHub graph {precision}"] = theirs(config, batch, precision, False)
+        contestants[f"KerasHub graph {precision}"] = kind.theirs(config, batch, precision, False)
         if setting.peer_xla:
-            contestants[f"KerasHub xla {precision}"] = theirs(config, batch, precision, True)
+            contestants[f"KerasHub xla {precision}"] = kind.theirs(config, batch, precision, True)
         for mode in setting.modes:
-            contestants[f"tfattn {mode} {precision}"] = ours(config, batch, precision, mode)
+            contestants[f"tfattn {mode} {precision}"] = kind.ours(config, batch, precision, mode)
     found = in_turn(contestants, setting.rounds)
     base = found[f"KerasHub graph {setting.precisions[0]}"].median
-    tokens = setting.batch * setting.length
-    flops = tokens * config.flops_per_token(setting.length, 0.15)
     table = Table(title=f"{setting.preset}, {setting.batch} x {setting.length} tokens a step")
     for column in ("", "first step s", "median ms", "least ms", "ratio", "tokens/s", "GFLOP/s"):
         table.add_column(column, justify="right" if column else "left")

@@ -63,7 +63,7 @@ PATHS = {  # of the whole model with the family's own head
     )
     | {"stem/tokens/embeddings"},
 }
-OFF = {"dropout": 0.0, "attention_dropout": 0.0}
+OFF = {"dropout": 0.0, "attention_dropout": 0.0, "inner_dropout": 0.0}
 pytestmark = pytest.mark.parametrize("name", PAIRS)
 
 

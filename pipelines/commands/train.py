@@ -21,6 +21,7 @@ from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
 Folder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
+Task = Annotated[str | None, tyro.conf.arg(metavar="TASK")]
 PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PRESET]")]
 
 
@@ -28,11 +29,11 @@ PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="
 class Pretrain:
     """Train a model on raw text, or on pairs of texts such as translations.
 
-    Examples: python -m pipelines pretrain bert-mini
+    Example: python -m pipelines pretrain bert-mini
     --data.files 'corpus/*.txt' --out runs/mine
 
-    python -m pipelines pretrain transformer-nmt-mini
-    --data.train train.en train.fr --data.validation val.en val.fr --out runs/nmt
+    Example: python -m pipelines pretrain transformer-nmt-mini
+    --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
     """
 
     preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
@@ -40,8 +41,7 @@ class Pretrain:
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from
     fresh: bool = False  # take only shape and vocabulary from --init
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
-    # What to learn; none: what the preset is for.
-    task: Annotated[str | None, tyro.conf.arg(metavar="|".join(OBJECTIVES))] = None
+    task: Task = None  # what to learn, such as text-infilling; none: what the preset is for
     model: ModelOverrides = ModelOverrides()
     data: recipes.Data = TextData()  # that of the preset
     objective: recipes.Objective = recipes.MaskedLM()  # that of the preset

@@ -26,7 +26,7 @@ class Translate:
 
     The last line printed is one JSON object.
 
-    Example: python -m pipelines translate runs/nmt --text "The cat sits on the mat."
+    Example: python -m pipelines translate runs/nmt --text "The cat sits."
     --best 3 --attention map.png
     """
 

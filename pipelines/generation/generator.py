@@ -126,6 +126,15 @@ class Generator:
             step = 2 * step if now - before < PACE / 2 else step
 
 
+def text_added(tokenizer: Tokenizer, prompt: list[int], added: list[int]) -> str:
+    """Return the text that tokens add to a prompt.
+
+    Some tokenizers begin every text without a blank, so that it shows only behind the prompt.
+    """
+    begin, whole = tokenizer.decode(prompt), tokenizer.decode([*prompt, *added])
+    return whole[len(begin) :] if whole.startswith(begin) else tokenizer.decode(added)
+
+
 def _width(columns: int) -> int:
     """Return the width of the buffer that has room for so many columns."""
     width = max(SMALLEST, 2 ** (columns - 1).bit_length())

@@ -10,6 +10,7 @@ from rich.table import Table
 from pipelines import recipes
 from pipelines.data.batches import Batches
 from pipelines.data.causal_rows import CausalRows
+from pipelines.inference.aligned import measure_alignment
 from pipelines.inference.finished import open_finished
 from pipelines.inference.written import labelled_split, measure_written, paired_split
 from pipelines.progress import console, say
@@ -78,6 +79,7 @@ def evaluate(
     found |= engine.evaluate(batches.in_order())
     if texts is not None:
         found |= measure_written(done, *texts, beams, picture)
+        found |= {} if files else measure_alignment(done)
     elif picture is not None:
         raise InputError(
             f"picture: expected none, for {folder} writes no targets. Received: {picture}."

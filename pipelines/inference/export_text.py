@@ -82,4 +82,9 @@ class Continues(tf.Module):
         stops = tf.constant([] if self.end is None else [self.end], tf.int32)
         state = loop_of(self.sampling)(self.model, state, width, draws, stops, self.sampling)
         added = tf.ragged.boolean_mask(state.tokens[:, begin:], state.segments[:, begin:] > 0)
-        return {"text": self.inner.detokenize(added)}
+        # Some tokenizers begin every text without a blank, so that it shows only behind the prompt.
+        begin = self.inner.detokenize(ids)
+        whole = self.inner.detokenize(tf.concat([ids, added], axis=1))
+        same = tf.strings.substr(whole, 0, tf.strings.length(begin)) == begin
+        behind = tf.strings.substr(whole, tf.strings.length(begin), tf.strings.length(whole))
+        return {"text": tf.where(same, behind, self.inner.detokenize(added))}

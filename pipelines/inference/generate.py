@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.generation.generator import Generator
+from pipelines.generation.generator import Generator, text_added
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
 from pipelines.progress import say
@@ -46,7 +46,8 @@ def generate(
     texts = [""] * len(prompts)
     added: list[list[int]] = [[] for _ in prompts]
     for added in generator.stream(ids, tokens, seed):
-        texts = [done.tokenizer.decode(row) for row in added]
+        rows = zip(ids, added, strict=True)
+        texts = [text_added(done.tokenizer, prompt, row) for prompt, row in rows]
         show([text.rstrip("\ufffd") for text in texts])  # half a character waits for the other half
     return {
         "prompts": list(prompts),

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from pipelines import recipes
 from pipelines.data.batches import Rows
+from pipelines.generation.measures import bleu_by_length, measures, signature
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
-from pipelines.inference.measures import bleu_by_length, measures, signature
 from pipelines.progress import bar
 from pipelines.runs import try_picture, write_picture
 from pipelines.training.labels import labelled_rows, read_labelled

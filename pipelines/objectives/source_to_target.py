@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.data.corruption import Example
+from pipelines.generation.measures import bleu_and_chrf
 from pipelines.generation.writer import Writer, target_begin
 from pipelines.objectives import Objective, cell
 from pipelines.tokenization.tokenizer import Tokenizer
@@ -20,6 +21,8 @@ from tfattn.models.sampling import Sampling
 
 # What makes sources and targets of rows: (arrays, epoch (b,), row (b,)) -> Example.
 Examples = Callable[[dict[str, tf.Tensor], tf.Tensor, tf.Tensor], Example]
+
+WATCHED = 32  # texts that are written now and then in training
 
 
 class SourceToTarget(Objective):
@@ -33,7 +36,7 @@ class SourceToTarget(Objective):
 
     def __init__(self, head: Tokens, tokenizer: Tokenizer, examples: Examples):
         self.heads: tuple[Head, ...] = (head,)
-        self.examples = examples
+        self.examples, self.tokenizer = examples, tokenizer
         self.terms = {"loss": "tokens", "accuracy": "tokens"}
         self.losses: tuple[str, ...] = ("loss",)
         self.selects: tuple[str, bool] = ("loss", False)
@@ -66,18 +69,31 @@ class SourceToTarget(Objective):
 
     def show(self, model, batch, tokenizer, count):
         """Show each source with its target and what the model writes, greedily."""
-        if self._writer is None or self._writer.model is not model:
-            self._writer = Writer(model, tokenizer, Sampling(greedy=True), jit=False)
-        sources = _texts(batch["features"]["tokens"], batch["features"]["segments"], count)
-        there = batch["features"]["target_segments"]
-        targets = _texts(batch["targets"]["tokens"], there, count)
-        longest = there.shape[1]
-        written = self._writer.write_ids(sources, longest)
         rows = ["| source | target | the model writes |", "|---|---|---|"]
-        for source, target, texts in zip(sources, targets, written, strict=True):
-            shown = (cell(tokenizer.decode(ids)) for ids in (source, target, texts[0].ids))
-            rows.append(f"| {' | '.join(shown)} |")
+        for texts in zip(*self._written(model, batch, count), strict=True):
+            rows.append(f"| {' | '.join(map(cell, texts))} |")
         return rows
+
+    def watch(self, model, batch):
+        """Return BLEU and chrF of what the model writes, greedily."""
+        _, wanted, written = self._written(model, batch, WATCHED)
+        found = bleu_and_chrf(written, wanted)
+        return {f"{name}_of_{len(wanted)}": value for name, value in found.items()}
+
+    def _written(self, model, batch, count):
+        """Return at most `count` sources, their targets, and what the model writes, as texts."""
+        if self._writer is None or self._writer.model is not model:
+            self._writer = Writer(model, self.tokenizer, Sampling(greedy=True), jit=False)
+        features, there = batch["features"], batch["features"]["target_segments"]
+        sources = _texts(features["tokens"], features["segments"], count)
+        targets = _texts(batch["targets"]["tokens"], there, count)
+        written = self._writer.write_ids(sources, there.shape[1])
+        end = self._writer.end
+        plain = ([self._decoded(ids, end) for ids in side] for side in (sources, targets))
+        return *plain, [texts[0].text for texts in written]
+
+    def _decoded(self, ids, end):
+        return self.tokenizer.decode([i for i in ids if i != end])
 
 
 def _texts(tokens: Any, segments: Any, count: int) -> list[list[int]]:

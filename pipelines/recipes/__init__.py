@@ -110,6 +110,7 @@ class ModelOverrides:
     norm: Literal["post", "pre"] | None = None  # placement of the norms
     dropout: float | None = None  # after the stem and each sublayer
     attention_dropout: float | None = None  # on the attention weights
+    inner_dropout: float | None = None  # within the feed-forward network, and of the last states
     kernel_std: float | None = None  # standard deviation of new kernels
 
     def apply(self, config: ModelConfig) -> ModelConfig:

@@ -70,6 +70,9 @@ class MonitorConfig(Spec):
     attention: bool = True  # attention maps of a fixed probe text at each evaluation
     histograms: bool = True  # of the weights at each evaluation
     samples: int = 8  # sample predictions as text at each evaluation
+    # Of the time that all this may take: evaluations come without it, but for the first and the
+    # last, until the rest of the run has caught up. 1 = always with it.
+    share: float = 0.1
     # First and last step of a TensorBoard profile; none: no profile.
     profile: tuple[int, int] | None = None
 
@@ -77,6 +80,8 @@ class MonitorConfig(Spec):
         super().__post_init__()
         if self.samples < 0:
             raise InputError(f"monitor.samples: expected 0 or more. Received: {self.samples}.")
+        if not 0 <= self.share <= 1:
+            raise InputError(f"monitor.share: expected a share, 0 to 1. Received: {self.share}.")
         if self.profile is not None and not 1 <= self.profile[0] < self.profile[1]:
             raise InputError(
                 "monitor.profile: expected a first step from 1 and a later last one. "

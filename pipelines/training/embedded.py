@@ -1,8 +1,14 @@
-"""Embedded data by name: `embedded:en-fr` pairs of two languages, `embedded:summaries`."""
+"""Embedded data by name: pairs, dates and summaries that need no download.
+
+embedded:en-fr        phrases in any two languages of CLDR
+embedded:en-iso       dates and times of a language, and the same in ISO 8601
+embedded:summaries    documentation of this Python, and its first sentences
+"""
 
 from pathlib import Path
 
 from pipelines import recipes
+from pipelines.data.embedded.aligned import ISO, write_aligned
 from pipelines.data.embedded.phrases import write_phrases
 from pipelines.data.embedded.summaries import write_summaries
 from pipelines.data.records import data_flag
@@ -19,17 +25,27 @@ def embedded_pairs(name: str, split: str) -> tuple[Path, str, str]:
     Raises:
         InputError: no two languages, or one that CLDR does not have; it is named.
     """
-    codes = name.partition(":")[2].split("-")
-    if len(codes) != 2 or not all(codes):
+    codes = languages(name)
+    if codes is None:
         raise InputError(
             f"data.{split}: expected two languages, as in {recipes.EMBEDDED}:en-fr. "
             f"Received: {name}."
         )
+    if codes[1] == ISO:
+        with data_flag(split):
+            train, validation = write_aligned(CACHE / "-".join(codes), *codes)
+        return (train if split == "train" else validation), *codes
     with bar(f"writing pairs of {codes[0]} and {codes[1]}", None) as report, data_flag(split):
         found = write_phrases(
             CACHE / "-".join(codes), *codes, progress=lambda n, of: report(n, f"of {of} kinds")
         )
-    return getattr(found, split), codes[0], codes[1]
+    return (found.train if split == "train" else found.validation), *codes
+
+
+def languages(name: str) -> tuple[str, str] | None:
+    """Return the codes of `embedded:en-fr`, or None where it names no two."""
+    source, dash, target = name.partition(":")[2].partition("-")
+    return (source, target) if source and dash and target else None
 
 
 def embedded_table(name: str, split: str) -> Path:
@@ -46,4 +62,4 @@ def embedded_table(name: str, split: str) -> Path:
         found = write_summaries(
             CACHE / SUMMARIES, progress=lambda done, of: report(done, f"of {of} files")
         )
-    return getattr(found, split)
+    return found.train if split == "train" else found.validation

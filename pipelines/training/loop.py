@@ -123,7 +123,8 @@ class Loop:
             numbers = self.measure()
             monitor.numbers("validation", state.step, numbers)
             probe = self.validation.at(0)
-            monitor.pictures(state.step, model, objective, self.tokenizer, probe)
+            ends = state.step in (0, self.steps)
+            monitor.pictures(state.step, model, objective, self.tokenizer, probe, ends)
             metric, more = objective.selects
             value = numbers[metric]
             self._seen = f" · validation {metric} {value:.3f}"

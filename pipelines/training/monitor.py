@@ -1,6 +1,7 @@
 """What a run shows: numbers in metrics.jsonl and TensorBoard, weights, attention, predictions."""
 
 import json
+import time
 from typing import Any
 
 import tensorflow as tf
@@ -34,6 +35,7 @@ class Monitor:
         self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()
         self._writer = tf.summary.create_file_writer(str(run.events))
         self._profiling = False
+        self._began, self._spent = time.monotonic(), 0.0  # seconds, of them in pictures
         self._events = str(run.events)
         if first == 0:
             with self._writer.as_default():
@@ -54,8 +56,18 @@ class Monitor:
         objective: Objective,
         tokenizer: Tokenizer,
         probe: dict[str, Any],
+        always: bool = False,
     ) -> None:
-        """Write histograms, the attention maps and predictions of a fixed probe batch."""
+        """Write histograms, the attention maps and predictions of a fixed probe batch.
+
+        They are left out where they would take too much of the time, unless `always`.
+        """
+        began = time.monotonic()
+        share = self.settings.share
+        if not always and share < 1 and self._spent > share * (began - self._began):
+            return
+        if self.settings.samples and (watched := objective.watch(model, probe)):
+            self.numbers("watched", step, watched)
         with self._writer.as_default(step):
             if self.settings.histograms:
                 for path, variable in model.weights_by_path().items():
@@ -67,6 +79,7 @@ class Monitor:
                 for name, shown in attention_maps(model, probe["features"], tokenizer).items():
                     tf.summary.image(name, draw(shown)[None])
         self._writer.flush()
+        self._spent += time.monotonic() - began
 
     def profile(self, step: int) -> None:
         """Start or stop the profile that was asked for."""

@@ -21,14 +21,14 @@ from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import MonitorConfig
 from pipelines.runs import Run
 from pipelines.tokenization.wordpiece import WordPiece
-from pipelines.training.attention_maps import attention_weights, draw
+from pipelines.training.attention_maps import attention_maps, draw
 from pipelines.training.monitor import Monitor, flat
 from pipelines.training.train import train
 
 
 @pytest.fixture(scope="module")
 def recipe(corpus, vocabulary):
-    shown = MonitorConfig(samples=3, profile=(2, 3))
+    shown = MonitorConfig(samples=3, share=1.0, profile=(2, 3))
     return replace(pretraining(corpus, vocabulary, rate=1e-2), monitor=shown)
 
 
@@ -115,15 +115,14 @@ def probe(run, recipe):
 
 def test_the_attention_picture_is_of_the_models_weights(run, events, probe):
     _, tokenizer, batch = probe
-    features = {name: tensor[:1] for name, tensor in batch["features"].items()}
-    count = int((features["segments"].numpy() == 1).sum())
-    tokens = [tokenizer.vocabulary[i] for i in features["tokens"][0, :count].numpy()]
-    assert tokens[0] == "[CLS]" and 2 < count <= LENGTH
-    weights = attention_weights(tfattn.load(run / "model"), features)[:, 0]
+    found = attention_maps(tfattn.load(run / "model"), batch["features"], tokenizer)
+    assert list(found) == ["attention"]
+    tokens = found["attention"].looking
+    assert tokens[0] == "[CLS]" and 2 < len(tokens) <= LENGTH
     shown = events["attention"]
     assert [step for step, _, _ in shown] == [0, 3, 6]
     picture = tf.io.decode_png(shown[-1][1][2]).numpy()
-    np.testing.assert_array_equal(picture, draw(weights, tokens))
+    np.testing.assert_array_equal(picture, draw(found["attention"]))
     assert (picture != tf.io.decode_png(shown[0][1][2]).numpy()).any(), "it learnt nothing"
 
 

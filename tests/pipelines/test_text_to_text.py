@@ -72,7 +72,8 @@ def test_the_loss_is_of_the_answers_and_their_end_alone(run, table):
 
 def test_the_recipe_is_repeated(run, table, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
-    assert recipe["objective"] == {"spec": "TextToText", "delimiter": "\\n"}
+    wanted = {"spec": "TextToText", "delimiter": "\\n", "prefix": [], "smoothing": 0.0}
+    assert recipe["objective"] == wanted
     words = ("finetune", "text2text", "--from", run / "recipe.json", "--out", tmp_path / "again")
     again = command(*words, "--train.steps", "1", "--monitor.samples", "0")
     first = json.loads((run / "result.json").read_text())
@@ -90,4 +91,7 @@ def test_a_model_that_sees_the_future_cannot_write(finished, table, tmp_path, ca
     files = ("--data.train", table, "--data.validation", table, "--data.label", "answer")
     words = ("finetune", "text2text", "--init", finished.pretrained, *files, "--out", tmp_path)
     assert main(list(map(str, words))) == 2
-    assert "init: expected a causal model, for it is to write text" in capsys.readouterr().err
+    assert (
+        "init: expected a causal model, or an encoder with a decoder, for it is to write"
+        in capsys.readouterr().err
+    )

@@ -41,6 +41,7 @@ class FeedForward(keras.layers.Layer):
         gated: whether there is a W3.
         bias: whether there are b1, b2, b3.
         output_initializer: of W2; default `initializer`.
+        dropout: share of what W2 multiplies that is dropped in training.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class FeedForward(keras.layers.Layer):
         gated: bool = False,
         bias: bool = True,
         output_initializer: Any = None,
+        dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -63,6 +65,7 @@ class FeedForward(keras.layers.Layer):
         self.expand = self._dense(hidden_dim, self.initializer, "expand")
         self.gate = self._dense(hidden_dim, self.initializer, "gate") if gated else None
         self.contract = self._dense(dim, self.output_initializer, "contract")
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def _dense(self, units, initializer, name):
         return keras.layers.Dense(
@@ -81,10 +84,11 @@ class FeedForward(keras.layers.Layer):
         self.contract.build((None, None, self.hidden_dim))
         self.built = True
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """Map (b, t, d) to (b, t, d)."""
         more = () if self.gate is None else (self.gate(x),)
-        return self.contract(self.activate(self.expand(x), *more))  # (b, t, f) in between
+        inner = self.activate(self.expand(x), *more)  # (b, t, f)
+        return self.contract(self.dropout(inner, training=training))
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -97,4 +101,5 @@ class FeedForward(keras.layers.Layer):
             "gated": self.gate is not None,
             "bias": self.bias,
             "output_initializer": keras.initializers.serialize(self.output_initializer),
+            "dropout": self.dropout.rate,
         }

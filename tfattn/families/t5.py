@@ -33,6 +33,7 @@ ENCODER = TransformerConfig(  # of t5-small
     activation="relu",
     bias=False,
     score_scale=1.0,
+    inner_dropout=0.1,
     embedding_std=1.0,
     kernel_std="fan-in",
 )
@@ -95,7 +96,9 @@ def _derive(described):
     activation, gated = _KINDS.get(kind, (kind, False))
     deeper = described.get("num_decoder_layers") or depth
     sides = {"encoder.depth": depth, "decoder.depth": deeper}
-    return {**sides, "activation": activation, "gated": gated}
+    rate = described.get("dropout_rate", SMALL.encoder.dropout)
+    dropouts = dict.fromkeys(("dropout", "attention_dropout", "inner_dropout"), rate)
+    return {**sides, **dropouts, "activation": activation, "gated": gated}
 
 
 def _describe(config, heads):
@@ -104,6 +107,7 @@ def _describe(config, heads):
     return {
         "num_layers": side.depth,
         "num_decoder_layers": config.decoder.depth,
+        "dropout_rate": side.dropout,
         "feed_forward_proj": kinds.get((side.activation, side.gated), side.activation),
         "is_encoder_decoder": True,
         "decoder_start_token_id": side.pad_id,
@@ -166,11 +170,13 @@ FORMAT = Format(
         ("relative_attention_num_buckets", "buckets"),
         ("relative_attention_max_distance", "bucket_distance"),
         ("layer_norm_epsilon", "norm_epsilon"),
-        ("dropout_rate", "dropout"),
         ("pad_token_id", "pad_id"),
     ),
     derive=_derive,
-    derived=("encoder.depth", "decoder.depth", "activation", "gated"),
+    derived=(
+        *("encoder.depth", "decoder.depth", "activation", "gated"),
+        *("dropout", "attention_dropout", "inner_dropout"),
+    ),
     describe=_describe,
     more=_feedforward,
     renames=(

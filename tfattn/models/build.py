@@ -65,6 +65,7 @@ SUBLAYERS = {
         config.gated,
         config.bias,
         _residual_kernel(config),
+        config.inner_dropout,
         **kw,
     ),
 }
@@ -179,6 +180,7 @@ def _stack(config, policy, name):
         config.norm_epsilon,
         config.norm_kind,
         _of_table(BIASES, config, policy, "positions"),
+        config.inner_dropout,
         dtype=policy,
         name=name,
     )

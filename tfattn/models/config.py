@@ -93,6 +93,8 @@ class TransformerConfig(Spec):
     score_scale: float | None = None  # of the dot products; None = 1 / sqrt(head_dim)
     dropout: float = 0.1  # after the stem and after each sublayer
     attention_dropout: float = 0.1  # on the attention weights
+    # Within the feed-forward network, and of the last hidden states (arXiv:1910.10683, 2.1).
+    inner_dropout: float = 0.0
     embedding_std: float = 0.02  # of new embeddings: normal, cut at two standard deviations
     # Of new kernels, likewise; None = 1 / sqrt(dim), fan-in = 1 / sqrt(rows of the kernel), and of
     # queries whose products are not scaled 1 / sqrt(head_dim) of that (T5, as released).
@@ -118,7 +120,7 @@ class TransformerConfig(Spec):
             self._refuse("heads", "an even width of a head for rotary positions")
         if self.position == "buckets" and not 4 <= self.buckets <= 2 * self.bucket_distance:
             self._refuse("buckets", "4 to twice the bucket_distance")
-        for field in ("dropout", "attention_dropout"):
+        for field in ("dropout", "attention_dropout", "inner_dropout"):
             if not 0 <= getattr(self, field) < 1:
                 self._refuse(field, "a share from 0 to below 1")
         for field in ("masks", "layout"):

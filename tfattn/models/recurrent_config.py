@@ -37,8 +37,8 @@ class RecurrentConfig(Spec):
     max_length: int = 64  # tokens that are decoded at most
     pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
     dropout: float = 0.0  # of embeddings, between layers, of what the head reads (arXiv:1409.2329)
-    # Of new embeddings: normal, cut at two standard deviations. Where it is small gates hardly open,
-    # and learning begins hundreds of steps later.
+    # Of new embeddings: normal, cut at two standard deviations. Where it is small gates hardly
+    # open, and learning begins hundreds of steps later.
     embedding_std: float = 1.0
     kernel_std: float | None = None  # of new kernels, likewise; None = Glorot's rule
 

@@ -25,6 +25,7 @@ class Stack(keras.layers.Layer):
         epsilon: of that norm.
         norm_kind: of that norm: "layer", "layer-no-bias" or "rms".
         position: biases the scores of all blocks alike (T5, arXiv:1910.10683, section 2.1).
+        dropout: of the last hidden states (the same).
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Stack(keras.layers.Layer):
         epsilon: float = 1e-12,
         norm_kind: str = "layer",
         position: Position | None = None,
+        dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.position = position
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.blocks, self.dim, self.epsilon, self.norm_kind = blocks, dim, epsilon, norm_kind
         self.norm = None
         if final_norm:
@@ -95,6 +98,7 @@ class Stack(keras.layers.Layer):
                 more.append(own)
         if self.norm is not None:
             x = self.norm(x)
+        x = self.dropout(x, training=training)
         if cache is not None:
             return x, leave(shared, more, ops.shape(x)[1])
         return (x, more) if return_weights else x
@@ -120,7 +124,7 @@ class Stack(keras.layers.Layer):
         blocks = [nested.to_config(block) for block in self.blocks]
         own = {"blocks": blocks, "dim": self.dim, "final_norm": self.norm is not None}
         rest = {"epsilon": self.epsilon, "norm_kind": self.norm_kind}
-        rest["position"] = nested.to_config(self.position)
+        rest |= {"position": nested.to_config(self.position), "dropout": self.dropout.rate}
         return {**super().get_config(), **own, **rest}
 
     @classmethod

@@ -12,12 +12,17 @@ Of a number of units or of a currency, the number and the name are the two field
 
 import datetime
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from babel import Locale
+from babel.core import get_cldr_version
 from babel.dates import get_datetime_format, get_time_format, parse_pattern, tokenize_pattern
 from babel.numbers import format_decimal
 
+from pipelines.data.embedded.folder import fingerprint, write_folder, write_lines
 from pipelines.data.embedded.locales import (
     DATE_WIDTHS,
     ROOT,
@@ -35,6 +40,7 @@ ISO = "iso"  # the target that is no language
 ISO_DATE, ISO_MOMENT = "yyyy-MM-dd", "yyyy-MM-dd'T'HH:mm"
 TRAIN, VALIDATION = 6_000, 500
 SEED = 13
+CODE = ("aligned.py", "locales.py", "phrase_kinds.py", "phrase_parts.py")
 
 # What a field of a pattern says. A 24-hour clock says what an hour and "PM" do together.
 MEANINGS = {
@@ -87,7 +93,7 @@ def aligned(
         InputError: a locale that CLDR does not have or has no words for dates in, or one twice.
     """
     iso = target == ISO
-    locales = (find_locale(source), ROOT) if iso else find_locales(source, target)
+    locales = _locales(source, target)
     widths = [
         {width: pattern for width, pattern in date_patterns(locale).items() if width in DATE_WIDTHS}
         for locale in locales
@@ -116,6 +122,28 @@ def aligned(
     return Split(*split)
 
 
+def write_aligned(folder: Path, source: str, target: str) -> tuple[Path, Path]:
+    """Write train.tsv and validation.tsv without the spans, or reuse the folder.
+
+    As `pipelines.data.embedded.phrases.write_phrases`, with whose rows these have nothing in common
+    but the languages. Arguments and errors are those of `aligned`.
+    """
+    folder = Path(folder)
+    _locales(source, target)
+    files = {name: f"{name}.tsv" for name in ("train", "validation")}
+
+    def make(new: Path) -> dict[str, Any]:
+        split = aligned(source, target)
+        for name, file in files.items():
+            lines = (f"{row.source}\t{row.target}" for row in getattr(split, name))
+            write_lines(new / file, [f"{source}\t{target}", *lines])
+        return {"babel": version("babel"), "cldr": get_cldr_version(), "locales": [source, target]}
+
+    mark = fingerprint([version("babel"), source, target, TRAIN, VALIDATION], CODE)
+    write_folder(folder, mark, files.values(), make)
+    return folder / files["train"], folder / files["validation"]
+
+
 def align(source: list[Part], target: list[Part]) -> Aligned:
     """Join the parts of two texts, with a span for each two that share a meaning."""
     spans = []
@@ -128,6 +156,10 @@ def align(source: list[Part], target: list[Part]) -> Aligned:
             other += len(counterpart.text)
         start = end
     return Aligned(_text(source), _text(target), tuple(spans))
+
+
+def _locales(source: str, target: str) -> tuple[Locale, Locale]:
+    return (find_locale(source), ROOT) if target == ISO else find_locales(source, target)
 
 
 def _text(parts: list[Part]) -> str:

@@ -14,21 +14,27 @@ EDGES = (0, 5, 10, 15, 20, 25, 30, 40, 60)  # words of a source: from each to be
 
 def measures(written: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
     """Return BLEU, chrF, ROUGE-1, -2 and -L (F1), and the share of texts that are exactly it."""
-    import sacrebleu
     from rouge_score.rouge_scorer import RougeScorer
 
+    found = bleu_and_chrf(written, wanted)
+    names = ("rouge1", "rouge2", "rougeL")
+    scorer = RougeScorer(list(names), use_stemmer=True)
+    each = [scorer.score(target, text) for text, target in zip(written, wanted, strict=True)]
+    for name in names:
+        found[name.lower()] = 100 * float(np.mean([scores[name].fmeasure for scores in each]))
+    same = [text == target for text, target in zip(written, wanted, strict=True)]
+    return {**found, "exact": 100 * float(np.mean(same))}
+
+
+def bleu_and_chrf(written: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
+    """Return corpus BLEU and chrF."""
+    import sacrebleu
+
     said, references = list(written), [list(wanted)]
-    found = {
+    return {
         "bleu": sacrebleu.corpus_bleu(said, references).score,
         "chrf": sacrebleu.corpus_chrf(said, references).score,
     }
-    names = ("rouge1", "rouge2", "rougeL")
-    scorer = RougeScorer(list(names), use_stemmer=True)
-    each = [scorer.score(target, text) for text, target in zip(said, wanted, strict=True)]
-    for name in names:
-        found[name.lower()] = 100 * float(np.mean([scores[name].fmeasure for scores in each]))
-    same = [text == target for text, target in zip(said, wanted, strict=True)]
-    return {**found, "exact": 100 * float(np.mean(same))}
 
 
 def signature() -> str:
@@ -48,8 +54,6 @@ def bleu_by_length(
     Each row has `from` and `to` (words, the latter not among them), `texts`, `bleu` and `chrf`;
     lengths of which there is no source are left out.
     """
-    import sacrebleu
-
     words = [len(source.split()) for source in sources]
     bucket = (np.searchsorted(EDGES, words, side="right") - 1).tolist()
     rows = []
@@ -58,7 +62,5 @@ def bleu_by_length(
         said, target = ([texts[i] for i in here] for texts in (written, wanted))
         upper = EDGES[number + 1] if number + 1 < len(EDGES) else float("inf")
         row = {"from": EDGES[number], "to": upper, "texts": len(here)}
-        row["bleu"] = sacrebleu.corpus_bleu(said, [target]).score
-        row["chrf"] = sacrebleu.corpus_chrf(said, [target]).score
-        rows.append(row)
+        rows.append(row | bleu_and_chrf(said, target))
     return rows
