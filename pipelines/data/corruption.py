@@ -35,12 +35,14 @@ class Spans(NamedTuple):
 
 def span_sizes(count: int, rate: float, span: float) -> tuple[int, int]:
     """Return how many of `count` tokens are left out, and in how many spans."""
+    if count < 2:  # of one token nothing can be left out
+        return 0, 0
     noise = min(max(round(count * rate), 1), count - 1)
     return noise, min(max(round(noise / span), 1), count - noise)
 
 
 def text_length(length: int, rate: float, span: float) -> int:
-    """Return the longest text of which corrupted spans leave `length` tokens with the end token.
+    """Return the longest text of which `length` tokens are left with sentinels and the end token.
 
     512 tokens are left of 568, and 114 are to be written, at the published rate and span.
     """
@@ -49,7 +51,7 @@ def text_length(length: int, rate: float, span: float) -> int:
         noise, spans = span_sizes(count, rate, span)
         return count - noise + spans + 1
 
-    count = length
+    count = max(length - 1, 1)  # from here on a text may grow with every span of one token
     while left(count + 1) <= length:
         count += 1
     return count
@@ -69,9 +71,9 @@ def corrupted_spans(draws: Tensor, count: Tensor, rate: float, span: float) -> S
     """
     length = draws.shape[1] // 2
     most_noise, most = span_sizes(max(length, 2), rate, span)
-    some = count > 1  # of one token nothing can be left out
-    noise = tf.clip_by_value(_round(tf.cast(count, tf.float32) * rate), 1, tf.maximum(count - 1, 1))
-    spans = tf.clip_by_value(_round(tf.cast(noise, tf.float32) / span), 1, count - noise)
+    some = count > 1
+    noise = tf.clip_by_value(_round(tf.cast(count, tf.float64) * rate), 1, tf.maximum(count - 1, 1))
+    spans = tf.clip_by_value(_round(tf.cast(noise, tf.float64) / span), 1, count - noise)
     noise, spans = (tf.where(some, x, 0) for x in (noise, spans))
     sizes = random_parts(draws[:, :most_noise], noise, spans, most)
     kept = random_parts(draws[:, length:], count - noise, spans, most)
@@ -90,7 +92,7 @@ def poisson_spans(draws: Tensor, count: Tensor, rate: float, span: float) -> Spa
         span: mean size of a span.
     """
     length = draws.shape[1] // 2
-    noise = _round(tf.cast(count, tf.float32) * rate)
+    noise = _round(tf.cast(count, tf.float64) * rate)
     most = min(2 * span_sizes(max(length, 2), rate, span)[1] + 4, length)
     sizes = _poisson(draws[:, :most], span)
     before = tf.cumsum(sizes, axis=1) - sizes
@@ -99,8 +101,10 @@ def poisson_spans(draws: Tensor, count: Tensor, rate: float, span: float) -> Spa
     there = tf.range(most)[None] < spans[:, None]
     sizes = tf.where(there, tf.clip_by_value(noise[:, None] - before, 0, sizes), 0)
     left = count - tf.reduce_sum(sizes, axis=1)
-    # One more part, cut off in thought, is what follows the last span; the first may be empty.
-    kept = random_parts(draws[:, length:], left + 1, spans + 1, most + 1)[:, :most]
+    # One more part is what follows the last span. It and the first may be empty: both are cut with
+    # a token more, for which there is room where anything is left out.
+    items = tf.minimum(left + 2, length + 1)
+    kept = random_parts(draws[:, length:], items, spans + 1, most + 1)[:, :most]
     kept = tf.where(there, kept - tf.one_hot(0, most, dtype=tf.int32), 0)
     return Spans(tf.cumsum(kept + sizes, axis=1) - sizes, sizes, spans)
 
@@ -125,7 +129,12 @@ def random_parts(draws: Tensor, items: Tensor, parts: Tensor, most: int) -> Tens
 
 
 def sentinel_example(
-    tokens: Tensor, count: Tensor, spans: Spans, sentinels: Tensor, end: int, width: int
+    tokens: Tensor,
+    count: Tensor,
+    spans: Spans,
+    sentinels: Tensor,
+    end: int,
+    widths: tuple[int, int],
 ) -> Example:
     """Return the texts with a sentinel for each span, and after each sentinel what it stands for.
 
@@ -135,24 +144,23 @@ def sentinel_example(
         spans: of each.
         sentinels: (n,) ids, in the order of their use.
         end: what ends a source and a target.
-        width: places of a source; a target has as many as the texts with all spans left out.
+        widths: places of a source and of a target; what is longer is cut.
     """
     begins, noise = _places(spans, tokens.shape[1])
     number = tf.clip_by_value(tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1, 0, len(sentinels))
     marks = tf.gather(sentinels, tf.minimum(number, len(sentinels) - 1))
     there = tf.range(tokens.shape[1])[None] < count[:, None]
-    most = spans.starts.shape[1]
-    room = tokens.shape[1] - width + 2 * most + 2  # of the spans, their sentinels and the end
-    source = _joined(begins, marks, there & ~noise, tokens, end, width)
-    return Example(
-        *source, *_joined(begins, marks, there & noise, tokens, end, max(room, most + 2))
-    )
+    source = _joined(begins, marks, there & ~noise, tokens, end, widths[0])
+    return Example(*source, *_joined(begins, marks, there & noise, tokens, end, widths[1]))
 
 
 def mask_example(
     tokens: Tensor, spoiled: Tensor, count: Tensor, spans: Spans, mask: int, end: int
 ) -> Example:
     """Return the spoiled texts with one mask for each span, and the texts as they are.
+
+    Both have t + 1 places: a source with more masks than tokens left out, as of some very short
+    texts, is cut.
 
     Args:
         tokens: (b, t) int32: what is to be written.
@@ -256,4 +264,5 @@ def _poisson(draws, mean):
 
 
 def _round(x):
+    """Return float64 numbers as `span_sizes` rounds them; float32 has some on the other side."""
     return tf.cast(tf.round(x), tf.int32)

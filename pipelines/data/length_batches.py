@@ -128,12 +128,12 @@ class LengthBatches:
 
 
 def bucket_edges(longest: int) -> np.ndarray:
-    """Return the widths of the buckets, up to one that has room for the longest row."""
+    """Return the widths of the buckets, of which the last has just room for the longest row."""
     edges = [STEP]
     while edges[-1] < longest:
         wider = int(edges[-1] * GROWTH) // STEP * STEP
         edges.append(max(wider, edges[-1] + STEP))
-    return np.array(edges)
+    return np.array([*edges[:-1], -(-longest // STEP) * STEP])
 
 
 def _even(sizes):

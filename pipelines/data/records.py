@@ -28,12 +28,12 @@ _ACCEPT = "--data.encoding-errors replace accepts it"
 
 @contextlib.contextmanager
 def data_flag(files: str) -> Iterator[None]:
-    """Call by the flag `data.FILES` what readers know as `files`, `documents` or `store`."""
+    """Call by the flag `data.FILES` what readers know by another name, such as `files`."""
     try:
         yield
     except InputError as error:
         name, _, rest = str(error).partition(": ")
-        if name not in ("files", "documents", "store"):
+        if name not in ("files", "documents", "store", "locale", "locales"):
             raise
         raise InputError(f"data.{files}: {rest}") from None
 

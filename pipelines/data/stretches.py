@@ -59,7 +59,7 @@ class StretchRows:
         offsets = self.store.offsets.astype(np.int64)
         at = offsets[documents] + places - before
         last = at == offsets[documents + 1]  # the place of the end token
-        tokens = self.store.tokens[np.where(last, offsets[documents], at)]
+        tokens = self.store.tokens[np.where(last, 0, at)]
         tokens = np.where(last, self._end, tokens)
         tokens = np.where(inside, tokens, self.pad_id).astype(np.int32)
         return {"tokens": tokens, "count": count.astype(np.int32)}

@@ -11,6 +11,7 @@ from pipelines import recipes
 from pipelines.data.embedded.aligned import ISO, write_aligned
 from pipelines.data.embedded.phrases import write_phrases
 from pipelines.data.embedded.summaries import write_summaries
+from pipelines.data.records import data_flag
 from pipelines.progress import bar
 from pipelines.training.texts import CACHE
 from tfattn.errors import InputError
@@ -31,9 +32,10 @@ def embedded_pairs(name: str, split: str) -> tuple[Path, str, str]:
             f"Received: {name}."
         )
     if codes[1] == ISO:
-        train, validation = write_aligned(CACHE / "-".join(codes), *codes)
+        with data_flag(split):
+            train, validation = write_aligned(CACHE / "-".join(codes), *codes)
         return (train if split == "train" else validation), *codes
-    with bar(f"writing pairs of {codes[0]} and {codes[1]}", None) as report:
+    with bar(f"writing pairs of {codes[0]} and {codes[1]}", None) as report, data_flag(split):
         found = write_phrases(
             CACHE / "-".join(codes), *codes, progress=lambda n, of: report(n, f"of {of} kinds")
         )

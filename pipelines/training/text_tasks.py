@@ -118,7 +118,7 @@ def _span_corruption(store, recipe, tokenizer, head):
     spec, length, seed = recipe.objective, recipe.data.length, recipe.train.seed
     count, end = text_length(length, spec.rate, spec.span), end_of(tokenizer)
     sentinels = _sentinels(tokenizer)
-    _, spans = span_sizes(count, spec.rate, spec.span)
+    noise, spans = span_sizes(count, spec.rate, spec.span)
     if spans > len(sentinels):
         raise InputError(
             f"objective.span: expected rows of at most {len(sentinels)} spans, a sentinel each. "
@@ -129,9 +129,9 @@ def _span_corruption(store, recipe, tokenizer, head):
     def example(rows, epoch, row):
         tokens, there = rows["tokens"], rows["count"]
         spans = corrupted_spans(uniform(seed, SPANS, epoch, row, 2 * count), there, *rate)
-        return sentinel_example(tokens, there, spans, ids, end, length)
+        return sentinel_example(tokens, there, spans, ids, end, widths)
 
-    rate = (spec.rate, spec.span)
+    rate, widths = (spec.rate, spec.span), (length, noise + spans + 1)
     return _denoising(store, recipe, tokenizer, head, count, example)
 
 
@@ -139,7 +139,7 @@ def _text_infilling(store, recipe, tokenizer, head):
     spec, seed = recipe.objective, recipe.train.seed
     count, end = recipe.data.length - 1, end_of(tokenizer)
     known = getattr(tokenizer, "mask_id", None)
-    mask = _sentinels(tokenizer)[0] if known is None else known
+    mask = int(_sentinels(tokenizer)[0]) if known is None else known
     stops = tf.constant([token.endswith((".", "!", "?")) for token in tokenizer.vocabulary])
 
     def example(rows, epoch, row):

@@ -36,6 +36,21 @@ def test_without_types_there_is_no_such_matrix(rng):
     assert stem(TOKENS, POSITIONS).shape == (2, 4, 6)
 
 
+@pytest.mark.parametrize("types", [0, 3])
+def test_embeddings_of_tokens_alone_may_be_scaled(rng, close, types):
+    stem = TokenStem(10, 6, Learned(4, 6), types, norm_kind=None, scaled=True)
+    stem.build()
+    stem.set_weights([rng.normal(size=v.shape).astype("float32") for v in stem.weights])
+    tokens, *others = (np.asarray(v) for v in stem.weights)
+    x = 6**0.5 * tokens[TOKENS]
+    x = x + sum(table[ids] for table, ids in zip(others[::-1], (POSITIONS, TYPES), strict=False))
+    close(stem(TOKENS, POSITIONS, TYPES if types else None), x)
+    again = TokenStem.from_config(stem.get_config())
+    again.build()
+    again.set_weights(stem.get_weights())
+    close(again(TOKENS, POSITIONS, TYPES if types else None), x)
+
+
 def test_dropout_acts_in_training_only(rng, array, close):
     stem, _ = stem_and_weights(rng, dropout=0.5)
     close(stem(TOKENS, POSITIONS), stem(TOKENS, POSITIONS, training=False))

@@ -40,25 +40,28 @@ def reference(hidden, matrix, bias, targets, weights, smoothing=0.0):
     return loss, hits, (dz @ e, dz.T @ h, dz.sum(0))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("training", [True, False])
-def test_loss_and_hits_are_those_of_all_logits(given, at_once, training, close):
-    loss, hits, _ = reference(*given)
-    found = vocabulary_loss(*given, training=training, at_once=at_once)
+def test_loss_and_hits_are_those_of_all_logits(given, at_once, training, smoothing, close):
+    loss, hits, _ = reference(*given, smoothing)
+    found = vocabulary_loss(*given, training=training, at_once=at_once, smoothing=smoothing)
     close(found[0], loss)
     close(found[1], hits)
     assert hits > 0
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("at_once", CHUNKS.values(), ids=CHUNKS)
 @pytest.mark.parametrize("of", [0, 1, 2], ids=["hidden", "matrix", "bias"])
-def test_gradients_are_those_of_all_logits(given, at_once, of, close, gradient):
+def test_gradients_are_those_of_all_logits(given, at_once, of, smoothing, close, gradient):
     def loss(x):
         each = [ops.convert_to_tensor(a) for a in given]
         each[of] = x
-        return 3.0 * vocabulary_loss(*each, training=True, at_once=at_once)[0]
+        options = {"training": True, "at_once": at_once, "smoothing": smoothing}
+        return 3.0 * vocabulary_loss(*each, **options)[0]
 
-    close(gradient(loss, given[of]), 3 * reference(*given)[2][of])
+    close(gradient(loss, given[of]), 3 * reference(*given, smoothing)[2][of])
 
 
 def test_without_a_bias(given, close, gradient):
@@ -116,6 +119,19 @@ def test_the_head_gives_sums_at_the_asked_columns(rng, close):
     loss, hits = head(hidden, matrix, columns, (targets, weights), training=False)
     close(loss, -(weights * np.log(own)).sum())
     close(hits, (weights * (logits.argmax(-1) == targets)).sum())
+
+
+def test_the_head_smooths_in_training_alone(given, close):
+    hidden, matrix, bias, targets, weights = given
+    head = TokensHead(VOCABULARY, DIM, transform=False, smoothing=0.1)
+    head.build()
+    head.set_weights([bias])
+    asked = (targets[None], weights[None])
+    for training, smoothing in ((True, 0.1), (False, 0.0), (None, 0.0)):
+        loss, hits = head(hidden[None], matrix, targets=asked, training=training)
+        close(loss, reference(*given, smoothing)[0])
+        close(hits, reference(*given)[1])
+    assert TokensHead.from_config(head.get_config()).smoothing == 0.1
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks into a graph")

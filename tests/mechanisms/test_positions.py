@@ -35,6 +35,18 @@ def test_sinusoidal_is_the_formula_of_the_paper(close, dim):
     close(Sinusoidal().embed(ops.zeros((2, 4, dim)), POSITIONS), expected)
 
 
+@pytest.mark.parametrize("dim", [6, 8])
+def test_sines_may_come_before_all_cosines(close, dim):
+    expected = np.zeros((*POSITIONS.shape, dim))
+    for b, t, i in np.ndindex(expected.shape):
+        angle = POSITIONS[b, t] / 10_000 ** (2 * (i % (dim // 2)) / dim)
+        expected[b, t, i] = np.sin(angle) if i < dim // 2 else np.cos(angle)
+    halves = Sinusoidal(interleaved=False)
+    close(halves.embed(ops.zeros((2, 4, dim)), POSITIONS), expected)
+    again = Sinusoidal.from_config(halves.get_config())
+    close(again.embed(ops.zeros((2, 4, dim)), POSITIONS), expected)
+
+
 def test_waves_of_later_positions_are_rotations(array):
     waves = array(Sinusoidal().embed(ops.zeros((1, 50, 8)), np.arange(50)[None]))[0]
     distance = [np.linalg.norm(waves[p + 3] - waves[p]) for p in range(40)]

@@ -7,6 +7,7 @@ from tfattn.errors import InputError
 from tfattn.families import preset
 from tfattn.mechanisms.masks import Causal, Global, Window
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
+from tfattn.models.model_config import changed
 
 CONFIGS = [
     TransformerConfig(),
@@ -65,6 +66,35 @@ def test_lists_become_tuples_so_that_a_config_hashes():
     config = TransformerConfig(masks=[Causal()], layout=["self"])
     assert config.masks == (Causal(),) and config.layout == ("self",)
     assert hash(config) == hash(TransformerConfig(masks=(Causal(),), layout=("self",)))
+
+
+def test_fields_are_changed_in_both_sides_of_a_pair():
+    pair = preset("t5-tiny")
+    found = changed(pair, dim=64, dropout=0.3)
+    for side in ("encoder", "decoder"):
+        before, after = getattr(pair, side), getattr(found, side)
+        assert after == replace(before, dim=64, dropout=0.3) != before
+    assert changed(pair) == pair
+
+
+@pytest.mark.parametrize("name", ["bert-tiny", "seq2seq-tiny"])
+def test_fields_of_one_stack_are_changed(name):
+    config = preset(name)
+    assert changed(config, vocab_size=99) == replace(config, vocab_size=99) != config
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("bahdanau-tiny", {"heads": 4}, r"RecurrentConfig\.heads: expected none, .*Received: 4\."),
+        ("bert-tiny", {"cell": "gru"}, r"TransformerConfig\.cell: expected none, .*: 'gru'\."),
+        ("t5-tiny", {"cell": "gru"}, r"TransformerConfig\.cell: expected none"),
+        ("t5-tiny", {"heads": 0}, r"TransformerConfig\.heads: expected at least 1"),
+    ],
+)
+def test_a_field_that_a_kind_does_not_have_is_named(name, fields, message):
+    with pytest.raises(InputError, match=message):
+        changed(preset(name), **fields)
 
 
 def test_the_pooler_is_there_for_those_who_read_it():

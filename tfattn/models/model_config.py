@@ -18,12 +18,13 @@ def changed(config: Config, **fields: Any) -> Config:
         InputError: a field that this kind does not have.
     """
     if isinstance(config, EncoderDecoderConfig):
-        sides = (replace(side, **fields) for side in (config.encoder, config.decoder))
+        sides = (changed(side, **fields) for side in (config.encoder, config.decoder))
         return replace(config, **dict(zip(("encoder", "decoder"), sides, strict=True)))
+    kind = type(config).__name__
     for name, value in fields.items():
         if name not in config.__dataclass_fields__:
             raise InputError(
-                f"TransformerConfig.{name}: expected none, for a {type(config).__name__} has no "
-                f"such field. Received: {value!r}."
+                f"{kind}.{name}: expected none, for a {kind} has no such field. "
+                f"Received: {value!r}."
             )
     return replace(config, **fields)

@@ -93,7 +93,7 @@ def aligned(
         InputError: a locale that CLDR does not have or has no words for dates in, or one twice.
     """
     iso = target == ISO
-    locales = (find_locale(source), ROOT) if iso else find_locales(source, target)
+    locales = _locales(source, target)
     widths = [
         {width: pattern for width, pattern in date_patterns(locale).items() if width in DATE_WIDTHS}
         for locale in locales
@@ -129,6 +129,7 @@ def write_aligned(folder: Path, source: str, target: str) -> tuple[Path, Path]:
     but the languages. Arguments and errors are those of `aligned`.
     """
     folder = Path(folder)
+    _locales(source, target)
     files = {name: f"{name}.tsv" for name in ("train", "validation")}
 
     def make(new: Path) -> dict[str, Any]:
@@ -155,6 +156,10 @@ def align(source: list[Part], target: list[Part]) -> Aligned:
             other += len(counterpart.text)
         start = end
     return Aligned(_text(source), _text(target), tuple(spans))
+
+
+def _locales(source: str, target: str) -> tuple[Locale, Locale]:
+    return (find_locale(source), ROOT) if target == ISO else find_locales(source, target)
 
 
 def _text(parts: list[Part]) -> str:
