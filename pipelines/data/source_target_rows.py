@@ -103,6 +103,8 @@ def example_of(rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> 
 
     def side(name):
         ids, count = rows[name], rows[f"{name}_count"]
+        if ids.shape[1] is None:  # read at the width of its bucket, of which there are few
+            return ids, count
         longest = tf.reduce_max(count)
         step = tf.where(longest > 4 * STEP, 2 * STEP, STEP)
         return ids[:, : (longest + step - 1) // step * step], count

@@ -1,7 +1,6 @@
 """Schedules are their formulae at every step; weight decay leaves norms and biases alone."""
 
 import math
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,7 +12,10 @@ import tfattn
 from pipelines.recipes import TrainConfig
 from pipelines.training.optimize import NO_DECAY, Schedule, build_optimizer
 from tfattn.families import PRESETS
-from tfattn.models.config import Classify, Tokens
+from tfattn.models.config import Classify, Tokens, TransformerConfig
+from tfattn.models.model_config import changed
+
+HEADS = (Tokens(), Classify("next"))
 
 PEAK = 0.5
 KINDS = ("linear", "cosine", "inverse-sqrt", "wsd", "constant")
@@ -87,13 +89,17 @@ def test_weight_decay_shrinks_kernels_and_embeddings_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.endswith("-tiny")])
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_every_weight_is_a_matrix_that_decays_or_a_norm_or_bias_that_does_not(name, norm):
-    config = replace(PRESETS[name], vocab_size=50, norm=norm)
-    model = tfattn.build(config, Tokens(), Classify("next"))
-    for path, variable in model.weights_by_path().items():
+def test_every_weight_is_a_matrix_that_decays_or_a_norm_or_bias_that_does_not(name):
+    config = PRESETS[name]
+    if isinstance(config, TransformerConfig):  # with both norms, and a head of every kind
+        norms = ("post", "pre")
+        models = [tfattn.build(changed(config, vocab_size=50, norm=n), *HEADS) for n in norms]
+    else:
+        models = [tfattn.build(changed(config, vocab_size=50), Tokens(tied=False))]
+    decaying = {"kernel", "embeddings", "recurrent_kernel", "vector"}
+    for path, variable in (pair for model in models for pair in model.weights_by_path().items()):
         kind = path.rsplit("/", 1)[-1]
-        assert kind in {"kernel", "embeddings", "bias", "gamma", "beta"}, path
+        assert kind in decaying | {"bias", "gamma", "beta"}, path
         assert bool(NO_DECAY.search(variable.path)) == (kind in {"bias", "gamma", "beta"}), path
         assert len(variable.shape) > 1 or kind in {"bias", "gamma", "beta"}, path
 
