@@ -75,7 +75,8 @@ class SourceToTarget(Objective):
         written = self._writer.write_ids(sources, longest)
         rows = ["| source | target | the model writes |", "|---|---|---|"]
         for source, target, texts in zip(sources, targets, written, strict=True):
-            shown = (cell(tokenizer.decode(ids)) for ids in (source, target, texts[0].ids))
+            ids = (source[:-1], target[:-1], texts[0].ids)  # without the end, as it is written
+            shown = (cell(tokenizer.decode(part)) for part in ids)
             rows.append(f"| {' | '.join(shown)} |")
         return rows
 

@@ -81,9 +81,7 @@ def test_weights_are_softmax_of_the_layers_scores(tokenizer):
         shown = found["attention"]
         assert shown.weights.shape == (STILL.depth, STILL.heads, 5, 5)
         real = segments[first] > 0  # queries of padding see nothing
-        np.testing.assert_allclose(
-            shown.weights[0][:, real], expected[first][:, real], atol=1e-5
-        )
+        np.testing.assert_allclose(shown.weights[0][:, real], expected[first][:, real], atol=1e-5)
         text = tokens[first][segments[first] == 1]
         assert shown.looking == shown.looked_at == words(tokenizer, text)
 
