@@ -28,7 +28,7 @@ def embedded_pairs(name: str, split: str) -> tuple[Path, str, str]:
         found = write_phrases(
             CACHE / "-".join(codes), *codes, progress=lambda n, of: report(n, f"of {of} kinds")
         )
-    return getattr(found, split), codes[0], codes[1]
+    return _of_split(found, split), codes[0], codes[1]
 
 
 def embedded_table(name: str, split: str) -> Path:
@@ -45,4 +45,9 @@ def embedded_table(name: str, split: str) -> Path:
         found = write_summaries(
             CACHE / SUMMARIES, progress=lambda done, of: report(done, f"of {of} files")
         )
-    return getattr(found, split)
+    return _of_split(found, split)
+
+
+def _of_split(found, split):
+    """Return the file of a split; what is measured by any other flag is validation."""
+    return found.train if split == "train" else found.validation

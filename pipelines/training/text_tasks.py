@@ -139,7 +139,7 @@ def _text_infilling(store, recipe, tokenizer, head):
     spec, seed = recipe.objective, recipe.train.seed
     count, end = recipe.data.length - 1, end_of(tokenizer)
     known = getattr(tokenizer, "mask_id", None)
-    mask = _sentinels(tokenizer)[0] if known is None else known
+    mask = int(_sentinels(tokenizer)[0]) if known is None else known
     stops = tf.constant([token.endswith((".", "!", "?")) for token in tokenizer.vocabulary])
 
     def example(rows, epoch, row):
