@@ -138,7 +138,8 @@ def decoded(texts):
     return [text.decode() for text in texts.numpy()]
 
 
-def test_the_export_finds_what_the_translation_finds(run, tmp_path):
+def test_the_export_finds_what_the_translation_finds(runs, tmp_path):
+    run = runs[KINDS[0]]
     said, signatures = exported(run, tmp_path, "--beams", "3")
     assert (said["inputs"], said["outputs"]) == (["text"], ["scores", "text", "texts"])
     assert list(signatures) == ["serving_default"]
@@ -152,7 +153,7 @@ def test_the_export_finds_what_the_translation_finds(run, tmp_path):
 
 
 def test_the_export_draws_what_the_generation_draws(runs, tmp_path):
-    run = runs[KINDS[0]]
+    run = runs[KINDS[1]]
     said, signatures = exported(run, tmp_path, "--temperature", "2")
     assert (said["inputs"], said["outputs"]) == (["text"], ["text"])
     texts = {}
@@ -165,7 +166,7 @@ def test_the_export_draws_what_the_generation_draws(runs, tmp_path):
 
 
 def test_the_likeliest_tokens_are_exported(runs, tmp_path):
-    run = runs[KINDS[1]]
+    run = runs[KINDS[0]]
     _, signatures = exported(run, tmp_path, "--greedy")
     found = signatures["serving_default"](text=tf.constant(SOURCES))["text"]
     words = ("translate", run, "--text", *SOURCES, "--beams", "1", "--tokens", "9")
