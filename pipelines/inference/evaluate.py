@@ -48,7 +48,8 @@ def evaluate(
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
-    measured = list(files or data.validation)
+    texts_alone = isinstance(data, recipes.TextData)
+    measured = list(files or (data.validation if texts_alone else recipes.held_out(data)))
     found: dict[str, Any] = {"run": str(done.run.folder), "files": measured}
     texts = None
     if isinstance(data, recipes.TextData):

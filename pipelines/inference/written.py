@@ -31,7 +31,7 @@ def labelled_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts 
     data, objective = cast(recipes.TableData, done.recipe.data), done.recipe.objective
     flag = "files" if files else "validation"
     prefixes = getattr(objective, "prefix", ())
-    table = read_labelled(data, files or data.validation, flag, prefixes)
+    table = read_labelled(data, files or recipes.held_out(data), flag, prefixes)
     length = data.length or done.model.config.max_length
     pair = not isinstance(done.model.config, TransformerConfig)
     rows = labelled_rows(table, objective, done.tokenizer, length, pair)
@@ -46,7 +46,7 @@ def paired_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts]:
         files: as in training; none = its own validation split.
     """
     data = cast(recipes.PairData, done.recipe.data)
-    pairs = pair_texts(data, files or data.validation, "files" if files else "validation")
+    pairs = pair_texts(data, files or recipes.held_out(data), "files" if files else "validation")
     rows = pair_rows(pairs, done.tokenizer, data, "cut")
     return rows, (pairs.sources, pairs.targets)
 
