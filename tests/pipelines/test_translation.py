@@ -11,7 +11,6 @@ from finished import command
 from pairs import PAIRS, trained, write_pairs
 from safetensors.numpy import load_file
 
-from pipelines.__main__ import main
 from pipelines.inference.evaluate import print_table
 from pipelines.inference.finished import open_finished
 
