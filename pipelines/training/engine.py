@@ -61,7 +61,9 @@ class Engine:
         alone = self.strategy.num_replicas_in_sync == 1
         compiled = alone and self.mode in ("xla", "fused")
         self._apply = function(self._update, jit_compile=True) if compiled else self._update
-        self._train_step = function(self._distributed_step, reduce_retracing=True)
+        # A trace a shape: one for all of them would differ by the shape that came first, in the last
+        # bits, and a resumed run begins with another.
+        self._train_step = function(self._distributed_step)
         self._evaluate_step = function(
             self._local_evaluation, jit_compile=whole, reduce_retracing=True
         )
