@@ -239,8 +239,13 @@ def write_picture(path: Path, figure: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def try_picture(path: Path) -> None:
-    """Complain of a picture that `write_picture` could not write.
+def try_file(path: Path, flag: str, kind: str) -> None:
+    """Complain, before any work, of a file that could not be written.
+
+    Args:
+        path: of the file.
+        flag: by which it was given.
+        kind: what it is, for people, such as "a picture".
 
     Raises:
         InputError: a folder or a name in which nothing can be written.
@@ -251,7 +256,7 @@ def try_picture(path: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise InputError(
-            f"out: expected a picture that can be written. Received: {path}: {error.strerror}."
+            f"{flag}: expected {kind} that can be written. Received: {path}: {error.strerror}."
         ) from None
 
 

@@ -17,7 +17,7 @@ from pipelines.data.records import TFDS, data_flag, expand
 from pipelines.experiments.prompts import Prompt, Trials
 from pipelines.progress import say
 from pipelines.recipes import EMBEDDED, Recipe
-from pipelines.runs import find_run, try_picture, user_path
+from pipelines.runs import find_run, try_file, user_path
 from tfattn.errors import InputError
 
 
@@ -103,5 +103,5 @@ def _picture(out: str) -> Path:
     there = os.path.isdir(path.parent) and not os.path.isdir(path)  # of Path it may raise
     if path.suffix.lower() != ".png" or not there:
         raise InputError(f"out: expected a .png in a folder that is there. Received: {out}.")
-    try_picture(path)  # before all measuring
+    try_file(path, "out", "a picture")  # before all measuring
     return path

@@ -65,8 +65,10 @@ def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
 
 def _of_task(found, task):
     """Return the defaults with the objective of this name, and with data of its kind."""
-    objective = OBJECTIVES[task]
-    if type(found.objective) is type(objective):
+    objective = OBJECTIVES.get(task)
+    if objective is None or type(found.objective) is type(
+        objective
+    ):  # an unknown one is told later
         return found
     kind = DATA[type(objective)]
     data = found.data if isinstance(found.data, kind) else kind()

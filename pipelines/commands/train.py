@@ -116,7 +116,10 @@ class Finetune:
             if other != TASKS[name]:
                 raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
         recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
-        for flag, files in (("train", self.data.train), ("validation", self.data.validation)):
+        for flag, files in (
+            ("train", self.data.train),
+            ("validation", recipes.held_out(self.data)),
+        ):
             if not files:
                 raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
             check_files(flag, files)

@@ -4,7 +4,6 @@ Nothing here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -13,7 +12,7 @@ from pipelines.commands.finished import RunFolder
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.data.records import lines
 from pipelines.recipes import Recipe
-from pipelines.runs import find_run, user_path, write_atomically
+from pipelines.runs import find_run, try_file, user_path, write_atomically
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -56,19 +55,24 @@ class Translate:
         if empty:
             raise InputError(f"text: expected text. Received none in source {empty[0]}.")
         data = run.recipe().data
-        tokens = self.tokens or getattr(data, "length", None) or 128
+        tokens = self.tokens
+        if tokens is None:
+            tokens = getattr(data, "length", None) or 128
         if not 1 <= tokens <= 2**14:
             raise InputError(f"tokens: expected 1 to 2**14. Received: {tokens}.")
         attention = None if self.attention is None else user_path(self.attention)
         if attention is not None and attention.suffix not in (".png", ".npz"):
             raise InputError(f"attention: expected a .png or an .npz. Received: {attention}.")
+        out = None if self.out is None else user_path(self.out)
+        if out is not None:
+            try_file(out, "out", "a file")
         import_tensorflow()
         from pipelines.inference.finished import open_finished
         from pipelines.inference.translate import translate
 
         done = open_finished(self.run_)
         found = translate(done, sources, tokens, sampling, self.best, attention=attention)
-        if self.out is not None:
+        if out is not None:
             texts = (" ".join(text.split()) for text in found["texts"])
-            write_atomically(Path(user_path(self.out)), "".join(f"{text}\n" for text in texts))
+            write_atomically(out, "".join(f"{text}\n" for text in texts))
         return found

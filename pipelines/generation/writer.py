@@ -82,7 +82,7 @@ class Writer:
             InputError: a source that is too long.
         """
         flat, lengths = self.tokenizer.encode_batch(list(sources))
-        ids = [part.tolist() for part in np.split(flat, np.cumsum(lengths)[:-1])]
+        ids = [part.tolist() for part in np.split(flat, np.cumsum(lengths))[:-1]]
         most = None if cut is None else cut - 1
         return self.write_ids([[*i[:most], self.end] for i in ids], tokens, best, seed, progress)
 
@@ -95,12 +95,13 @@ class Writer:
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Written]]:
         """Return the same for sources that are token ids already, the end token among them."""
-        limit = self.model.config.max_length
+        limit = positions_of(self.model)
         for number, source in enumerate(sources, 1):
-            if len(source) > limit and self.model.config.position == "learned":
+            if limit is not None and len(source) > limit:
                 raise InputError(
                     f"source {number}: expected at most {limit} tokens. Received: {len(source)}."
                 )
+        tokens = room(self.model, tokens)
         found: list[list[Written]] = [[] for _ in sources]
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
         for first in range(0, len(order), self.batch):
@@ -114,6 +115,7 @@ class Writer:
     def _batch(self, sources, rows, tokens, seed):
         widest = max(1, *(len(sources[row]) for row in rows))
         width = -(-widest // STEP) * STEP
+        width = min(width, positions_of(self.model) or width)
         given = np.zeros((2, self.batch, width), np.int32)
         for place, row in enumerate(rows):
             given[0, place, : len(sources[row])] = sources[row]
@@ -146,6 +148,20 @@ class Writer:
         state = decode(self.model, state, limit, draws, stops, self.sampling)
         scores = tf.fill([tf.shape(tokens)[0], 1], float("nan"))
         return state.tokens[:, None], state.segments[:, None], scores, state.ended[:, None]
+
+
+def positions_of(model: Model) -> int | None:
+    """Return how many positions the model has learnt, or None where any number will do."""
+    return model.config.max_length if model.config.position == "learned" else None
+
+
+def room(model: Model, tokens: int) -> int:
+    """Return how many tokens a target has at most where so many are asked for.
+
+    Of learned positions the first is that of the token that it begins with.
+    """
+    limit = positions_of(model)
+    return tokens if limit is None else min(tokens, limit - 1)
 
 
 def end_of(tokenizer: Tokenizer) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.markup import escape
 from rich.table import Table
@@ -49,7 +49,9 @@ def evaluate(
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
-    measured = list(files or data.validation)
+    paired = isinstance(data, recipes.TableData | recipes.PairData)
+    own = recipes.held_out(data) if paired else cast(recipes.TextData, data).validation
+    measured = list(files or own)
     found: dict[str, Any] = {"run": str(done.run.folder), "files": measured}
     texts = None
     if isinstance(data, recipes.TextData):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from pipelines.data.randomness import uniform
-from pipelines.generation.writer import DRAW, end_of, target_begin
+from pipelines.generation.writer import DRAW, end_of, room, target_begin
 from pipelines.inference.finished import Finished
 from tfattn.errors import InputError
 from tfattn.models.beam import ranked
@@ -30,7 +30,8 @@ class Writes(tf.Module):
     def __init__(self, done: Finished, tokens: int, sampling: Sampling):
         super().__init__()
         check(done.model)
-        self.model, self.tokens, self.sampling = done.model, tokens, sampling
+        self.model, self.sampling = done.model, sampling
+        self.tokens = room(done.model, tokens)
         self.prefix, self.length = done.before, done.model.config.max_length
         self.end, self.begin = end_of(done.tokenizer), target_begin(done.tokenizer)
         self.inner = done.tokenizer.in_graph()  # attached, or its tables are not saved

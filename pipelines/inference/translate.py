@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipelines.generation.writer import Writer, Written
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar, console, say
-from pipelines.runs import try_picture, write_picture
+from pipelines.runs import try_file, write_picture
 from pipelines.training.attention_maps import alignment_figure, attention_maps
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
@@ -51,7 +51,7 @@ def translate(
     if not 1 <= best <= sampling.beams:
         raise InputError(f"best: expected 1 to the {sampling.beams} beams. Received: {best}.")
     if attention is not None:
-        try_picture(attention)
+        try_file(attention, "attention", "a file")
     writer = Writer(done.model, done.tokenizer, sampling)
     given = [done.before + source for source in sources]
     with bar("translating", len(sources)) as report:

@@ -12,7 +12,7 @@ from pipelines.generation.measures import bleu_by_length, measures, signature
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar
-from pipelines.runs import try_picture, write_picture
+from pipelines.runs import try_file, write_picture
 from pipelines.training.labels import labelled_rows, read_labelled
 from pipelines.training.tasks import pair_rows, pair_texts
 from tfattn.models.config import TransformerConfig
@@ -31,7 +31,7 @@ def labelled_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts 
     data, objective = cast(recipes.TableData, done.recipe.data), done.recipe.objective
     flag = "files" if files else "validation"
     prefixes = getattr(objective, "prefix", ())
-    table = read_labelled(data, files or data.validation, flag, prefixes)
+    table = read_labelled(data, files or recipes.held_out(data), flag, prefixes)
     length = data.length or done.model.config.max_length
     pair = not isinstance(done.model.config, TransformerConfig)
     rows = labelled_rows(table, objective, done.tokenizer, length, pair)
@@ -46,7 +46,7 @@ def paired_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts]:
         files: as in training; none = its own validation split.
     """
     data = cast(recipes.PairData, done.recipe.data)
-    pairs = pair_texts(data, files or data.validation, "files" if files else "validation")
+    pairs = pair_texts(data, files or recipes.held_out(data), "files" if files else "validation")
     rows = pair_rows(pairs, done.tokenizer, data, "cut")
     return rows, (pairs.sources, pairs.targets)
 
@@ -68,7 +68,7 @@ def measure_written(
         picture: where BLEU by length is drawn.
     """
     if picture is not None:
-        try_picture(picture)
+        try_file(picture, "picture", "a picture")
     length = getattr(done.recipe.data, "length", None) or done.model.config.max_length
     sampling = Sampling(beams=beams) if beams > 1 else Sampling(greedy=True)
     writer = Writer(done.model, done.tokenizer, sampling)

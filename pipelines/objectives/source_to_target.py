@@ -88,12 +88,8 @@ class SourceToTarget(Objective):
         sources = _texts(features["tokens"], features["segments"], count)
         targets = _texts(batch["targets"]["tokens"], there, count)
         written = self._writer.write_ids(sources, there.shape[1])
-        end = self._writer.end
-        plain = ([self._decoded(ids, end) for ids in side] for side in (sources, targets))
+        plain = ([self.tokenizer.decode(ids[:-1]) for ids in side] for side in (sources, targets))
         return *plain, [texts[0].text for texts in written]
-
-    def _decoded(self, ids, end):
-        return self.tokenizer.decode([i for i in ids if i != end])
 
 
 def _texts(tokens: Any, segments: Any, count: int) -> list[list[int]]:

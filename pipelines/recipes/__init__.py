@@ -7,7 +7,15 @@ comment behind a field is its help), and a run directory keeps its recipe as JSO
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.recipes.data import EMBEDDED, Data, PairData, TableData, TextData, is_embedded
+from pipelines.recipes.data import (
+    EMBEDDED,
+    Data,
+    PairData,
+    TableData,
+    TextData,
+    held_out,
+    is_embedded,
+)
 from pipelines.recipes.objectives import (
     CausalLM,
     Classification,
@@ -47,6 +55,7 @@ __all__ = [
     "TextToText",
     "TrainConfig",
     "Translation",
+    "held_out",
     "is_embedded",
     "unescaped",
 ]

@@ -53,7 +53,7 @@ class TableData(Data):
     # Required: .tsv, .csv or .jsonl (.gz) with a header; or embedded:summaries, documentation and
     # its first sentences.
     train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()  # required: the same; chooses the best checkpoint
+    validation: tuple[str, ...] = ()  # required beside files: the same; chooses the best checkpoint
     text: str = "text"  # column of the text
     text_pair: str | None = None  # column of a second text
     label: str = "label"  # column of the label
@@ -63,7 +63,6 @@ class TableData(Data):
     def __post_init__(self):
         super().__post_init__()
         _check_length(self.length)
-        _complete(self)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,6 @@ class PairData(Data):
             )
         _check_length(self.length)
         _check_vocabulary(self.vocab_size)
-        _complete(self)
 
 
 def is_embedded(files: tuple[str, ...]) -> bool:
@@ -101,10 +99,9 @@ def is_embedded(files: tuple[str, ...]) -> bool:
     return len(files) == 1 and files[0].partition(":")[0] == EMBEDDED
 
 
-def _complete(data):
-    """Take the validation split of embedded data where no other is given."""
-    if not data.validation and is_embedded(data.train):
-        object.__setattr__(data, "validation", data.train)
+def held_out(data: TableData | PairData) -> tuple[str, ...]:
+    """Return the files of validation; embedded data has a split of its own."""
+    return data.validation or (data.train if is_embedded(data.train) else ())
 
 
 def _check_vocabulary(value):

@@ -61,11 +61,27 @@ class Engine:
         alone = self.strategy.num_replicas_in_sync == 1
         compiled = alone and self.mode in ("xla", "fused")
         self._apply = function(self._update, jit_compile=True) if compiled else self._update
-        self._train_step = function(self._distributed_step, reduce_retracing=True)
+        self._train_step = function(self._distributed_step)
         self._evaluate_step = function(
             self._local_evaluation, jit_compile=whole, reduce_retracing=True
         )
         self.names = [*objective.terms, *MEASURES]
+
+    def expect(self, spec: Any) -> None:
+        """Trace the step once for all batches of a stream, whatever shape comes first.
+
+        A trace for each shape would take minutes in all; one that is widened by the shapes that
+        came first would differ from that of a resumed run, which begins with others, in the last
+        bits.
+
+        Args:
+            spec: of the stream's elements; sizes that differ are None.
+        """
+        if self.strategy.num_replicas_in_sync == 1:
+            signature = [spec]
+            self._train_step = tf.function(
+                self._distributed_step, input_signature=signature, autograph=False
+            )
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Take one optimizer step; return its numbers.

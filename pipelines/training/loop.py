@@ -88,6 +88,7 @@ class Loop:
 
     def _steps(self, state, monitor):
         batches = self.batches.stream(state.step, self.steps)
+        self.engine.expect(batches.element_spec)
         stream = self.engine.strategy.experimental_distribute_dataset(batches)
         clock = _Clock(state.seconds)
         with bar(str(self.run.folder), self.steps, state.step) as report, _stop_signals() as stop:

@@ -140,7 +140,7 @@ def _table(run, recipe, data, config, start):
         )
     prefixes = getattr(recipe.objective, "prefix", ())
     train = read_labelled(data, data.train, "train", prefixes)
-    validation = read_labelled(data, data.validation, "validation", prefixes)
+    validation = read_labelled(data, recipes.held_out(data), "validation", prefixes)
     spec = resolve_labels(recipe.objective, train, "last" if causal else "mean")
     objective = work(spec, start.config, start.heads, tokenizer, recipe.train.seed)
     pair = not isinstance(config, TransformerConfig)
@@ -153,7 +153,7 @@ def _table(run, recipe, data, config, start):
 def _pairs(run, recipe, data, config, start):
     _refuse_tokenizer(data, start)
     splits = {}
-    for split, files in (("train", data.train), ("validation", data.validation)):
+    for split, files in (("train", data.train), ("validation", recipes.held_out(data))):
         if not files:
             raise InputError(f"data.{split}: expected at least one file or glob. Received none.")
         splits[split] = pair_texts(data, files, split)

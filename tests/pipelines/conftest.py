@@ -13,6 +13,7 @@ from nursery import Nursery
 from tiny import CONFIG, words
 
 from pipelines.data.store import write_store
+from pipelines.generation.writer import Writer
 from pipelines.tokenization.wordpiece import train_wordpiece
 
 
@@ -83,3 +84,10 @@ def copying(tmp_path_factory):
     words = ("--data.files", folder / "corpus.txt", *flags, *QUICK)
     command("pretrain", "llama-tiny", *words, "--out", folder / "run")
     return folder / "run", folder / "task.tsv"
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Let targets be written without XLA, which compiles longer than a test writes."""
+    batch, _ = Writer.__init__.__defaults__
+    monkeypatch.setattr(Writer.__init__, "__defaults__", (batch // 4, False))
