@@ -63,7 +63,7 @@ def test_lengths_begin_at_their_edges():
     written = [wanted[0], "something else", *wanted[2:]]
     rows = bleu_by_length(sources, written, wanted)
     assert [(row["from"], row["to"], row["texts"]) for row in rows] == [
-        (0, 5, 2), (5, 10, 2), (10, 15, 1), (40, 60, 1), (60, float("inf"), 2)
+        (0, 5, 2), (5, 10, 2), (10, 15, 1), (40, 60, 1), (60, None, 2)
     ]  # fmt: skip
     assert rows[0]["bleu"] == sacrebleu.corpus_bleu(written[:2], [wanted[:2]]).score < 100
     assert rows[0]["chrf"] == sacrebleu.corpus_chrf(written[:2], [wanted[:2]]).score < 100
@@ -76,7 +76,7 @@ def test_a_picture_has_a_line_a_run_at_the_lengths():
     rows = [
         {"from": 0, "to": 5, "texts": 7, "bleu": 30.0, "chrf": 40.0},
         {"from": 10, "to": 15, "texts": 2, "bleu": 20.0, "chrf": 30.0},
-        {"from": 60, "to": float("inf"), "texts": 1, "bleu": 0.0, "chrf": 3.0},
+        {"from": 60, "to": None, "texts": 1, "bleu": 0.0, "chrf": 3.0},
     ]
     figure = draw_by_length({"one": rows, "two": rows[1:]})
     (panel,) = figure.axes
