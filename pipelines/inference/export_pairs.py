@@ -74,6 +74,8 @@ class Writes(tf.Module):
         ids = ids[:, : self.length - 1]
         ids = tf.concat([ids, tf.fill([tf.shape(text)[0], 1], self.end)], axis=1)
         tokens = ids.to_tensor(0)
+        missing = tf.cast(tf.shape(tokens)[1] == 0, tf.int32)  # of no row too
+        tokens = tf.pad(tokens, tf.stack([[0, 0], [0, missing]]))
         segments = tf.sequence_mask(ids.row_lengths(), tf.shape(tokens)[1], tf.int32)
         features = {"tokens": tokens, "segments": segments}
         return start(self.model, features, self.begin, self.tokens + 1, self.sampling)

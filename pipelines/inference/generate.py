@@ -27,7 +27,7 @@ def generate(
         InputError: a model of another kind, or a prompt that it cannot read.
     """
     if not isinstance(done.model.config, TransformerConfig):
-        writer = Writer(done.model, done.tokenizer, sampling)
+        writer = Writer(done.model, done.tokenizer, sampling, jit=False)
         found = writer.write([done.before + prompt for prompt in prompts], tokens, seed=seed)
         texts = [best[0].text for best in found]
         show([f"\n{text}" for text in texts])

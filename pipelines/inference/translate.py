@@ -10,10 +10,12 @@ from pipelines.generation.writer import Writer, Written
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar, console, say
 from pipelines.runs import try_file, write_picture
-from pipelines.training.attention_maps import alignment_figure, attention_maps
+from pipelines.training.attention_maps import alignment_figure, attention_maps, rollout
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
+
+MANY = 100  # sources for which it pays to compile the search, which takes some ten seconds
 
 
 def translate(
@@ -48,11 +50,14 @@ def translate(
             f"{done.run.folder}: expected a model of a source and a target, such as T5 or "
             "bahdanau. Received a single stack; `generate` continues texts with it."
         )
+    if attention is not None and getattr(done.model.config, "attention", "") is None:
+        raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
     if not 1 <= best <= sampling.beams:
         raise InputError(f"best: expected 1 to the {sampling.beams} beams. Received: {best}.")
     if attention is not None:
         try_file(attention, "attention", "a file")
-    writer = Writer(done.model, done.tokenizer, sampling)
+    many = len(sources) > MANY
+    writer = Writer(done.model, done.tokenizer, sampling, jit=many)
     given = [done.before + source for source in sources]
     with bar("translating", len(sources)) as report:
         found = writer.write(given, tokens, best, seed, lambda n: report(n, "texts"))
@@ -82,16 +87,18 @@ def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
         for name, of in (("segments", "tokens"), ("target_segments", "target_tokens"))
     }
     maps = attention_maps(done.model, features, done.tokenizer)
-    shown = maps.get("attention/alignment")
-    if shown is None:
-        raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
+    shown = maps["attention/alignment"]
+    source_map = maps.get("attention/source")
+    reached = None if source_map is None else rollout(source_map.weights)
     names = [*shown.looking[1:], done.tokenizer.vocabulary[writer.end]]
     if path.suffix == ".npz":
         arrays: dict[str, Any] = {
             name.removeprefix("attention/"): of.weights for name, of in maps.items()
         }
         arrays |= {"source_tokens": np.array(shown.looked_at), "written_tokens": np.array(names)}
+        if reached is not None:
+            arrays["rollout"] = reached
         np.savez(path, **arrays)
     else:
-        write_picture(path, alignment_figure(shown._replace(looking=names)))
+        write_picture(path, alignment_figure(shown._replace(looking=names), reached))
     say(f"attention: {path}")

@@ -99,6 +99,11 @@ class Recipe(Spec):
             raise InputError(
                 f"data.text_pair: expected none, for text2text reads one text. Received: {pair!r}."
             )
+        if self.train.average > 1 and fitting is TableData:
+            raise InputError(
+                "train.average: expected 1, for of labelled data the best weights are kept. "
+                f"Received: {self.train.average}."
+            )
         if not isinstance(self.data, fitting):
             raise InputError(
                 f"Recipe.data: expected {fitting.__name__} for {type(self.objective).__name__}. "

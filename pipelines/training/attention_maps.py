@@ -78,14 +78,21 @@ def draw(shown: Map) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())
 
 
-def alignment_figure(shown: Map) -> Figure:
+def alignment_figure(shown: Map, reached: np.ndarray | None = None) -> Figure:
     """Return a figure of which source token each target token looks at, the mean of all heads.
 
     Beside it is each block's own mean, for they differ: the last blocks rarely align best.
+
+    Args:
+        shown: the alignment of a source and a target.
+        reached: the rollout (s, s) of the encoder; with it there is a panel of which tokens of the
+            source reach a target token through the encoder, not only at which places it looks.
     """
     depth = shown.weights.shape[0]
     each = shown.weights.mean(axis=1)  # (depth, t, s)
     panels_shown = [("all blocks and heads", each.mean(axis=0))]
+    if reached is not None:
+        panels_shown.append(("through the encoder", each.mean(axis=0) @ reached))
     if depth > 1:
         panels_shown += [(f"block {number}", each[number]) for number in range(depth)]
     wide = 1.5 + 0.28 * len(shown.looked_at)
