@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.data.corruption import Example
+from pipelines.data.ragged import Ragged
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
@@ -41,7 +42,7 @@ class SourceTargetRows:
         places: Sequence[str] = (),
     ):
         self.end = end
-        sides = [_Ragged(*tokenizer.encode_batch(list(texts))) for texts in (sources, targets)]
+        sides = [Ragged(*tokenizer.encode_batch(list(texts))) for texts in (sources, targets)]
         longest = np.maximum(*(side.lengths for side in sides)) + 1
         over = np.flatnonzero(longest > length)
         self.too_long = len(over)  # pairs
@@ -110,12 +111,3 @@ def example_of(rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> 
         return ids[:, : (longest + step - 1) // step * step], count
 
     return Example(*side("source"), *side("target"))
-
-
-class _Ragged:
-    def __init__(self, flat, lengths):
-        self.flat, self.lengths = flat, lengths
-        self.ends = np.cumsum(lengths)
-
-    def __getitem__(self, index):
-        return self.flat[self.ends[index] - self.lengths[index] : self.ends[index]]

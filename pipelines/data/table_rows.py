@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipelines.data.ragged import Ragged
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
@@ -36,8 +37,8 @@ class TableRows:
         length: int,
     ):
         self.tokenizer, self.labels = tokenizer, labels
-        first = _Ragged(*tokenizer.encode_batch(list(texts)))
-        second = _Ragged(*tokenizer.encode_batch(list(pairs))) if pairs is not None else None
+        first = Ragged(*tokenizer.encode_batch(list(texts)))
+        second = Ragged(*tokenizer.encode_batch(list(pairs))) if pairs is not None else None
         start, end = tokenizer.start_id, tokenizer.separator_id
         self._start = [] if start is None else [start]
         self._end = [] if end is None else [end]
@@ -72,12 +73,3 @@ class TableRows:
             types[row, start:end] = 1
         found = {"tokens": tokens, "segments": segments, "types": types}
         return {**found, "label": self.labels[indices]}
-
-
-class _Ragged:
-    def __init__(self, flat, lengths):
-        self.flat, self.lengths = flat, lengths
-        self.ends = np.cumsum(lengths)
-
-    def __getitem__(self, index):
-        return self.flat[self.ends[index] - self.lengths[index] : self.ends[index]]
