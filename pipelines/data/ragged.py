@@ -1,5 +1,7 @@
 """Texts of unlike length as one array of ids, as tokenizers give them."""
 
+from typing import Any
+
 import numpy as np
 
 
@@ -15,6 +17,6 @@ class Ragged:
         self.flat, self.lengths = flat, lengths
         self.ends = np.cumsum(lengths)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: Any) -> np.ndarray:
         """Return the ids of one text."""
         return self.flat[self.ends[index] - self.lengths[index] : self.ends[index]]

@@ -61,17 +61,12 @@ class SourceTargetRows:
             )
         self._sides = sides
         self._keep = keep
-        self._cut = len(over) if too_long == "cut" else 0
+        self.cut = len(over) if too_long == "cut" else 0  # of the rows
         self._counts = [np.minimum(side.lengths[keep] + 1, length) for side in sides]
         self.width = int(max(count.max() for count in self._counts))
 
     def __len__(self) -> int:
         return len(self._keep)
-
-    @property
-    def cut(self) -> int:
-        """Return how many of the rows are cut."""
-        return self._cut
 
     @property
     def counts(self) -> np.ndarray:
