@@ -50,12 +50,12 @@ def translate(
             f"{done.run.folder}: expected a model of a source and a target, such as T5 or "
             "bahdanau. Received a single stack; `generate` continues texts with it."
         )
-    if attention is not None and getattr(done.model.config, "attention", "") is None:
-        raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
     if not 1 <= best <= sampling.beams:
         raise InputError(f"best: expected 1 to the {sampling.beams} beams. Received: {best}.")
     if attention is not None:
         try_file(attention, "attention", "a file")
+    if attention is not None and getattr(done.model.config, "attention", "") is None:
+        raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
     many = len(sources) > MANY
     writer = Writer(done.model, done.tokenizer, sampling, jit=many)
     given = [done.before + source for source in sources]

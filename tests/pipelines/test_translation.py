@@ -115,8 +115,9 @@ def test_what_is_looked_at_is_drawn_and_kept(run, tmp_path):
             == (found["texts"][0])
         )
         assert arrays["alignment"].shape[-2:] == (len(written), len(source))
-        np.testing.assert_allclose(arrays["alignment"].sum(-1), 1.0, atol=1e-5)
-        others = {"source", "target"} if "transformer" in run.name else set()
+        for name in {"alignment", "rollout"} & set(arrays):
+            np.testing.assert_allclose(arrays[name].sum(-1), 1.0, atol=1e-5)
+        others = {"source", "target", "rollout"} if "transformer" in run.name else set()
         assert set(arrays) == {"alignment", "source_tokens", "written_tokens", *others}
 
 
