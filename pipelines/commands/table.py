@@ -66,9 +66,9 @@ def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
 def _of_task(found, task):
     """Return the defaults with the objective of this name, and with data of its kind."""
     objective = OBJECTIVES.get(task)
-    if objective is None or type(found.objective) is type(
-        objective
-    ):  # an unknown one is told later
+    if objective is None:  # an unknown one is told later
+        return found
+    if isinstance(found.objective, type(objective)):
         return found
     kind = DATA[type(objective)]
     data = found.data if isinstance(found.data, kind) else kind()

@@ -52,14 +52,12 @@ def measure_alignment(done: Finished) -> dict[str, float]:
 def _attended(done: Finished, example: Aligned) -> list[Attended]:
     """Return what each block attended to, and the mean of all; [] where text does not come back."""
     tokenizer = done.tokenizer
-    flat, lengths = tokenizer.encode_batch([done.before + example.source, example.target])
+    texts = [done.before + example.source, example.target]
+    flat, lengths = tokenizer.encode_batch(texts)
     source, target = (part.tolist() for part in np.split(flat, lengths[:-1]))
-    places = [token_spans(tokenizer, ids) for ids in (source, target)]
-    texts = (done.before + example.source, example.target)
-    if any(
-        tokenizer.decode(ids) != text for ids, text in zip((source, target), texts, strict=True)
-    ):
+    if [tokenizer.decode(ids) for ids in (source, target)] != texts:
         return []
+    places = [token_spans(tokenizer, ids) for ids in (source, target)]
     end = [] if tokenizer.separator_id is None else [tokenizer.separator_id]
     features = {"tokens": [*source, *end], "target_tokens": [target_begin(tokenizer), *target[:-1]]}
     features = {name: tf.constant([ids]) for name, ids in features.items()}
@@ -67,7 +65,7 @@ def _attended(done: Finished, example: Aligned) -> list[Attended]:
     features["target_segments"] = tf.ones_like(features["target_tokens"])
     weights = attention_maps(done.model, features, tokenizer)["attention/alignment"].weights
     each = weights.mean(axis=1)  # (depth, t, s)
-    last = len(example.source) + len(done.before)
+    last = len(texts[0])
     source_tokens = np.array([*places[0], *((last, last) for _ in end)])
     shift = len(done.before)
     spans = [(a + shift, b + shift, c, d) for a, b, c, d in example.spans]

@@ -47,9 +47,11 @@ class Objective(Protocol):
         """Return what follows from the numbers of an evaluation, such as the perplexity."""
         return {}
 
-    def watch(self, model: Model, batch: Batch) -> dict[str, float]:
-        """Return what is told now and then of a probe batch, for it takes long; {} = nothing."""
-        return {}
+    def watch(
+        self, model: Model, batch: Batch, tokenizer: Tokenizer, count: int
+    ) -> tuple[list[str], dict[str, float]]:
+        """Return what `show` does, and the numbers that come of the same work; {} = none."""
+        return self.show(model, batch, tokenizer, count), {}
 
     def show(self, model: Model, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
         """Return what the model says of at most `count` rows as lines of a Markdown table."""

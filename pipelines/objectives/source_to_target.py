@@ -1,8 +1,8 @@
 """Writing a target from a source: one objective for translation, answers and spoiled texts.
 
-What a source and its target are is a transform of rows that is given (corruption.py, pair_rows.py):
-the loss is the cross entropy of every token of the target from those before it and the source
-(arXiv:1910.10683, section 2.4).
+What a source and its target are is a transform of rows that is given (pipelines/data/corruption.py
+or source_target_rows.py); the loss is the cross entropy of every token of the target from those
+before it and the source (arXiv:1910.10683, section 2.4).
 """
 
 import math
@@ -69,16 +69,16 @@ class SourceToTarget(Objective):
 
     def show(self, model, batch, tokenizer, count):
         """Show each source with its target and what the model writes, greedily."""
-        rows = ["| source | target | the model writes |", "|---|---|---|"]
-        for texts in zip(*self._written(model, batch, count), strict=True):
-            rows.append(f"| {' | '.join(map(cell, texts))} |")
-        return rows
+        return self.watch(model, batch, tokenizer, count)[0]
 
-    def watch(self, model, batch):
-        """Return BLEU and chrF of what the model writes, greedily."""
-        _, wanted, written = self._written(model, batch, WATCHED)
+    def watch(self, model, batch, tokenizer, count):
+        """Show the first of some texts, and give BLEU and chrF of all of them."""
+        sources, wanted, written = self._written(model, batch, max(count, WATCHED))
+        rows = ["| source | target | the model writes |", "|---|---|---|"]
+        for texts in list(zip(sources, wanted, written, strict=True))[:count]:
+            rows.append(f"| {' | '.join(map(cell, texts))} |")
         found = bleu_and_chrf(written, wanted)
-        return {f"{name}_of_{len(wanted)}": value for name, value in found.items()}
+        return rows, {f"{name}_of_{len(wanted)}": value for name, value in found.items()}
 
     def _written(self, model, batch, count):
         """Return at most `count` sources, their targets, and what the model writes, as texts."""

@@ -66,14 +66,14 @@ class Monitor:
         share = self.settings.share
         if not always and share < 1 and self._spent > share * (began - self._began):
             return
-        if self.settings.samples and (watched := objective.watch(model, probe)):
-            self.numbers("watched", step, watched)
         with self._writer.as_default(step):
             if self.settings.histograms:
                 for path, variable in model.weights_by_path().items():
                     tf.summary.histogram(path, variable.value)
             if self.settings.samples:
-                rows = objective.show(model, probe, tokenizer, self.settings.samples)
+                rows, numbers = objective.watch(model, probe, tokenizer, self.settings.samples)
+                if numbers:
+                    self.numbers("watched", step, numbers)
                 tf.summary.text("predictions", "\n".join(rows))
             if self.settings.attention:
                 for name, shown in attention_maps(model, probe["features"], tokenizer).items():

@@ -1,5 +1,6 @@
 """What a recipe comes to on its data: the starting point, the rows, and the objective at work."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -131,7 +132,6 @@ def _table(run, recipe, data, config, start):
     tokenizer = start.tokenizer
     keep_vocabulary(run, tokenizer)
     length = data.length or config.max_length
-    _check_length(length, config)
     causal = config.is_causal()
     if isinstance(recipe.objective, recipes.TextToText) and not causal:
         raise InputError(
@@ -159,16 +159,13 @@ def _pairs(run, recipe, data, config, start):
         splits[split] = pair_texts(data, files, split)
 
     def texts():
-        for pairs in (splits["train"],):
-            for source, target in zip(pairs.sources, pairs.targets, strict=True):
-                yield source
-                yield target
+        return itertools.chain(splits["train"].sources, splits["train"].targets)
 
     given = start.tokenizer if start else None
     tokenizer = prepare_vocabulary(run, data, texts, given)
-    head = (start.head if start else recipe.head) or CAUSAL_HEAD
-    spec = recipe.objective
-    objective = SourceToTarget(replace(head, smoothing=spec.smoothing), tokenizer, example_of)
+    head = start.head if start else recipe.head
+    spec, heads = recipe.objective, () if head is None else (head,)
+    objective = work(spec, config, heads, tokenizer, recipe.train.seed)
     with data_flag("train"):
         train = pair_rows(splits["train"], tokenizer, data, data.too_long)
     with data_flag("validation"):  # of which all pairs count
