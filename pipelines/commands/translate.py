@@ -36,6 +36,8 @@ class Translate:
     tokens: int | None = None  # of a target at most; none: as many as in training
     beams: int = 4  # beginnings that are followed at once; 1 = always the likeliest token
     length_penalty: float = 0.6  # the more, the longer the targets (arXiv:1609.08144, equation 14)
+    # The more, the worse for targets that leave a part of the source out (the same).
+    coverage_penalty: float = 0.0
     best: int = 1  # targets of each source, with their scores
     # Where to draw what each word of the first target looks at: .png a picture, .npz the arrays.
     attention: PathFlag = None
@@ -44,7 +46,11 @@ class Translate:
         """Translate, and return what to print."""
         sampling = Sampling(greedy=True)
         if self.beams != 1:
-            sampling = Sampling(beams=self.beams, length_penalty=self.length_penalty)
+            sampling = Sampling(
+                beams=self.beams,
+                length_penalty=self.length_penalty,
+                coverage_penalty=self.coverage_penalty,
+            )
         run = find_run(self.run_, finished=True)
         sources = [text.strip() for text in self.text]
         if self.file is not None:

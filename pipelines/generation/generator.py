@@ -41,7 +41,7 @@ class Generator:
     def __init__(
         self, model: Model, tokenizer: Tokenizer, sampling: Sampling, prefix: bool = False
     ):
-        check(model)
+        check(model, sampling)
         self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
         self.context = model.config.max_length
         end = tokenizer.separator_id

@@ -17,6 +17,7 @@ import tensorflow as tf
 from pipelines.devices import choose_compile
 from tfattn.errors import InputError
 from tfattn.models.generate import check
+from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
 
 COLUMNS = 32  # widths are multiples of it, or the whole context, so that XLA compiles few
@@ -42,7 +43,7 @@ class Scorer:
         batch: int = 32,
         prefix: bool = False,
     ):
-        check(model)
+        check(model, Sampling())
         self.model, self.batch, self.prefix = model, batch, prefix
         self.lengths = np.array([len(candidate) for candidate in candidates])
         longest = int(self.lengths.max())

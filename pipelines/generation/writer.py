@@ -43,7 +43,7 @@ class Writer:
         jit: whether XLA compiles it, which takes as long as writing some hundred texts.
 
     Raises:
-        InputError: a model of another kind, or a tokenizer without an end of a text.
+        InputError: a model or tokenizer that cannot do it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Writer:
         batch: int = BATCH,
         jit: bool = True,
     ):
-        check(model)
+        check(model, sampling)
         self.model, self.tokenizer, self.sampling, self.batch = model, tokenizer, sampling, batch
         self.end, self.begin = end_of(tokenizer), target_begin(tokenizer)
         self._write = tf.function(self._written, jit_compile=jit, autograph=False)

@@ -29,7 +29,7 @@ class Writes(tf.Module):
 
     def __init__(self, done: Finished, tokens: int, sampling: Sampling):
         super().__init__()
-        check(done.model)
+        check(done.model, sampling)
         self.model, self.sampling = done.model, sampling
         self.tokens = room(done.model, tokens)
         self.prefix, self.length = done.before, done.model.config.max_length

@@ -29,7 +29,7 @@ class Continues(tf.Module):
 
     def __init__(self, done: Finished, tokens: int, sampling: Sampling):
         super().__init__()
-        check(done.model)
+        check(done.model, sampling)
         context = done.model.config.max_length
         if not 1 <= tokens < context:
             raise InputError(

@@ -219,4 +219,4 @@ def test_a_model_that_sees_the_future_or_has_no_vocabulary_is_refused():
     ):
         config = replace(PRESETS["gpt2-tiny"], vocab_size=VOCABULARY, **fields)
         with pytest.raises(InputError, match="expected a language model with causal masks"):
-            check(tfattn.build(config, head))
+            check(tfattn.build(config, head), Sampling())

@@ -127,9 +127,9 @@ class TransformerBlock(keras.layers.Layer):
     ) -> Any:
         """Map (b, t, d) to (b, t, d); keywords are those of MultiHeadAttention.
 
-        Returned with it: the attention weights (b, h, t, t) if asked for, a tuple with those of
-        "cross" (b, h, t, s) where there is one; or the keys and values that a given cache holds
-        now.
+        Returned with it: the keys and values that a given cache holds now; and the attention
+        weights (b, h, t, t) if asked for, a tuple with those of "cross" (b, h, t, s) where there is
+        one, or beside a cache those of "cross" alone.
         """
         kept, seen = None, []
         for name, sublayer in self.sublayers.items():
@@ -144,7 +144,7 @@ class TransformerBlock(keras.layers.Layer):
                     bias=bias,
                     cache=cache,
                     training=training,
-                    return_weights=return_weights,
+                    return_weights=return_weights and cache is None,
                 )
                 if cache is not None:
                     y, kept = y
@@ -160,13 +160,14 @@ class TransformerBlock(keras.layers.Layer):
                 )
             else:
                 y = sublayer(y, training=training)
-            if return_weights and name in ("self", "cross"):
+            if return_weights and (name == "cross" or (name == "self" and cache is None)):
                 y, weights = y
                 seen.append(weights)
             x = residual.leave(x, y, training=training)
+        more = () if cache is None else (kept,)
         if return_weights:
-            return x, seen[0] if len(seen) == 1 else tuple(seen)
-        return x if kept is None else (x, kept)
+            more += (seen[0] if len(seen) == 1 else tuple(seen),)
+        return (x, *more) if more else x
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

@@ -1,11 +1,14 @@
 """Beam search: the likeliest text that is found by following several beginnings at once.
 
-    score(y) = log P(y) / ((5 + |y|) / 6)^a        (arXiv:1609.08144, equation 14, without coverage)
+    score(y) = log P(y) / ((5 + |y|) / 6)^a + b sum_i log(min(sum_j p_ji, 1))
+                                                             (arXiv:1609.08144, equation 14)
 
 Of the best ways of going on from the k beginnings, so many that k of them do not end, those k are
 followed, and the k best that end are kept. When nothing followed can overtake them, or there is no
 room left, the best of both is the answer. |y| counts the end of a text, a is
-`Sampling.length_penalty`.
+`Sampling.length_penalty`. The last term, of models that ask a source alone, keeps texts from
+leaving out a part of it: p_ji is the share of its attention that token j of the text gave to token
+i of the source, b is `Sampling.coverage_penalty`.
 """
 
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from tfattn.models.sampling import Sampling
 
 Tensor = Any
 NEVER = -1e30  # a score that loses; finite, or differences of it are NaN
+UNREAD = 1e-6  # least attention to a source token that is told from less
 
 
 class Beams(NamedTuple):
@@ -31,6 +35,7 @@ class Beams(NamedTuple):
     lengths: Tensor  # (b, k) int32: tokens that were added, with the end
     scores: Tensor  # (b, k), NEVER where there is none yet
     hidden: Tensor  # (b k, d)
+    asked: Tensor  # (b, k, r): sums of the attention to each source token; r = 0 if not wanted
     cache: tuple[Tensor, ...]
 
 
@@ -70,6 +75,7 @@ def search(
 
 def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: Sampling) -> Ranked:
     """Return the `sampling.beams` best texts that are found; arguments are those of `decode`."""
+    wanted = {"return_weights": True} if sampling.coverage_penalty else {}
     k, vocabulary, begin = sampling.beams, model.config.vocab_size, state.column
     batch, length = ops.shape(state.tokens)[0], ops.shape(state.tokens)[1]
     wide = min(k * (1 + stops.shape[0]), k * vocabulary)  # k of them do not end, whatever they are
@@ -81,8 +87,13 @@ def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: S
     def worth(log_p, count):  # scores of texts of so many tokens
         return log_p / ((5.0 + ops.cast(count, "float32")) / 6.0) ** sampling.length_penalty
 
-    def more(column, tokens, log_p, done, lengths, scores, hidden, held):
-        bound = worth(ops.max(log_p, axis=1), limit - begin)  # log P only falls
+    def unread(asked):  # what texts lose for what they left out, (b, k)
+        enough = ops.log(ops.clip(asked, UNREAD, 1.0))
+        return sampling.coverage_penalty * ops.sum(enough, axis=-1)
+
+    def more(column, tokens, log_p, done, lengths, scores, *_):
+        # log P only falls, and the source is read at best.
+        bound = worth(ops.max(log_p, axis=1), limit - begin)
         open_ = ops.any(bound > ops.min(scores, axis=1))
         return ops.logical_and(column < limit, open_)
 
@@ -97,7 +108,8 @@ def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: S
         ends = ops.any(token[..., None] == stops, axis=-1)
         texts = ops.take_along_axis(beams.tokens, source[..., None], axis=1)  # (b, w, s)
 
-        found = ops.where(ends, worth(log_p, count), NEVER)
+        found = worth(log_p, count) + _of(source, unread(beams.asked))
+        found = ops.where(ends, found, NEVER)
         scores, best = ops.top_k(ops.concatenate([beams.scores, found], axis=1), k)
         done, lengths = (
             _of(best, ops.concatenate(pair, axis=1))
@@ -115,12 +127,15 @@ def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: S
         place = ops.repeat(known + count - 1, k)[:, None]
         features = {"tokens": ops.reshape(token, (-1, 1)), "positions": place}
         features["segments"] = ops.ones_like(place)
-        hidden, held = model.advance(features, kept, memory)
-        new = Beams(beams.column + 1, tokens, log_p, done, lengths, scores, hidden[:, 0], held)
-        return tuple(new)
+        hidden, held, *weights = model.advance(features, kept, memory, **wanted)
+        hidden, asked = hidden[:, 0], _of(source, beams.asked)
+        if weights:
+            asked = asked + ops.reshape(ops.cast(weights[0], "float32"), ops.shape(asked))
+        return beams.column + 1, tokens, log_p, done, lengths, scores, hidden, asked, held
 
     first = ops.where(ops.arange(k) == 0, 0.0, NEVER)[None]  # all begin alike: one is followed
     tokens = ops.repeat(state.tokens[:, None], k, axis=1)
+    asked = state.asked if wanted else ops.zeros((batch, 0), "float32")
     start = Beams(
         begin,
         tokens,
@@ -129,6 +144,7 @@ def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: S
         ops.zeros((batch, k), "int32"),
         ops.full((batch, k), NEVER, "float32"),
         ops.repeat(state.hidden, k, axis=0),
+        ops.repeat(asked[:, None], k, axis=1),
         tuple(_rows(x, same, batch) for x in state.cache),
     )
     beams = Beams(*ops.while_loop(more, add, tuple(start)))
@@ -136,7 +152,8 @@ def ranked(model: Model, state: State, limit: Tensor, stops: Tensor, sampling: S
     # What is still followed at the end competes as it is.
     count = beams.column - begin
     running = ops.broadcast_to(count, ops.shape(beams.lengths))
-    scores = ops.concatenate([beams.scores, worth(beams.log_p, count)], axis=1)
+    open_ = worth(beams.log_p, count) + unread(beams.asked)
+    scores = ops.concatenate([beams.scores, open_], axis=1)
     scores, best = ops.top_k(scores, k)
     texts = _of(best, ops.concatenate([beams.done, beams.tokens], axis=1))
     added = _of(best, ops.concatenate([beams.lengths - 1, running], axis=1))  # without the end

@@ -125,17 +125,25 @@ class EncoderDecoder(keras.Model):
         return held, (ops.cast(segments, "int32"), *kept)
 
     def advance(
-        self, features: dict[str, Tensor], cache: tuple[Tensor, ...], memory: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self,
+        features: dict[str, Tensor],
+        cache: tuple[Tensor, ...],
+        memory: tuple[Tensor, ...],
+        return_weights: bool = False,
+    ) -> tuple[Any, ...]:
         """Return the hidden states (b, t, d) of target tokens that go on, and what the cache holds.
+
+        Returned third, if asked for: the shares (b, t, s) of its attention that a target token
+        gives to each token of the source, the mean of all blocks and heads.
 
         Args:
             features: tokens, segments and positions (b, t) of the target.
             cache: of `begin`, or of the call before.
             memory: of `begin`.
+            return_weights: whether to return those shares.
         """
         segments, *kept = memory
-        return self.decoder(
+        hidden, held, *asked = self.decoder(
             self.target_stem(features["tokens"], features["positions"], training=False),
             positions=features["positions"],
             segments=features["segments"],
@@ -143,7 +151,9 @@ class EncoderDecoder(keras.Model):
             memory_segments=segments,
             remembered=list(zip(kept[::2], kept[1::2], strict=True)),
             training=False,
+            return_weights=return_weights,
         )
+        return hidden, held, *(ops.mean(ops.stack(weights), axis=(0, 2)) for weights in asked)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (b, t, v) of the head from hidden states (b, t, d)."""

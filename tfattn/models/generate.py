@@ -40,16 +40,28 @@ class State(NamedTuple):
     ended: Tensor  # (b,) bool
     cache: tuple[Tensor, ...]
     memory: tuple[Tensor, ...] = ()  # of a source, which no token changes
+    # (b, r): for the coverage penalty, what the target asked of each source token so far; of those
+    # that are padding, enough
+    asked: Tensor = ()
 
 
-def check(model: Model) -> None:
-    """Complain of a model that cannot generate: of another head, or one that sees the future."""
+def check(model: Model, sampling: Sampling) -> None:
+    """Complain of a model that cannot generate: of another head, or one that sees the future.
+
+    Or of one that asks no source, where a penalty wants to know what of it was read.
+    """
     heads, causal = model.heads, model.config.is_causal()
     if len(heads) != 1 or not isinstance(heads[0], Tokens) or not causal:
         raise InputError(
             "model: expected a language model with causal masks and a head over the vocabulary. "
             f"Received: {', '.join(head.name for head in heads) or 'no head'}; "
             f"{'causal' if causal else 'other'} masks."
+        )
+    asks = isinstance(model, EncoderDecoder) or getattr(model.config, "attention", None) is not None
+    if sampling.coverage_penalty and not asks:
+        raise InputError(
+            "Sampling.coverage_penalty: expected none of a model that attends to no source. "
+            f"Received: {sampling.coverage_penalty}."
         )
 
 
@@ -73,14 +85,18 @@ def start(
     batch = ops.shape(features["tokens"])[0]
     first = ops.full((batch, 1), begin, "int32")
     one = ops.ones((batch, 1), "int32")
-    asked = {"tokens": first, "segments": one, "positions": one - 1}
-    hidden, held = model.advance(asked, held, memory)
+    given = {"tokens": first, "segments": one, "positions": one - 1}
+    hidden, held, *weights = model.advance(given, held, memory, sampling.coverage_penalty != 0)
+    asked = ops.zeros((batch, 0), "float32")
+    if weights:
+        shares = ops.cast(weights[0][:, 0], "float32")
+        asked = ops.where(features["segments"] != 0, shares, 1.0)
     rest = ops.zeros((batch, length - 1), "int32")
     tokens, segments = (ops.concatenate([x, rest], axis=1) for x in (first, one))
     seen = ops.zeros((batch, model.config.vocab_size * (sampling.repetition_penalty != 1)), "bool")
     ended = ops.zeros((batch,), "bool")
     column = ops.ones((), "int32")
-    return State(column, tokens, segments, hidden[:, 0], seen, ended, held, memory)
+    return State(column, tokens, segments, hidden[:, 0], seen, ended, held, memory, asked)
 
 
 def prefill(
@@ -155,7 +171,7 @@ def decode(
         sampling: how tokens are chosen.
     """
     vocabulary = model.config.vocab_size
-    *carried, memory = state
+    *carried, memory, asked = state
 
     def more(column, tokens, segments, hidden, seen, ended, *held):
         return ops.logical_and(column < limit, ops.logical_not(ops.all(ended)))
@@ -179,7 +195,7 @@ def decode(
         hidden, held = model.advance(features, state.cache, memory)
         return state.column + 1, tokens, segments, hidden[:, 0], seen, ended, held
 
-    return State(*ops.while_loop(more, add, carried), memory=memory)
+    return State(*ops.while_loop(more, add, carried), memory=memory, asked=asked)
 
 
 def choose(logits: Tensor, seen: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:

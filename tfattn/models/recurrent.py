@@ -105,10 +105,7 @@ class RecurrentEncoderDecoder(keras.Model):
             InputError: unknown or missing features, or weights of a model without attention.
         """
         check(features, INPUTS)
-        if return_weights and self.config.attention is None:
-            raise InputError(
-                "return_weights: expected a model with attention. Received: attention=None."
-            )
+        self._check_weights(return_weights)
         states, memory = self._read(features, training)
         tokens, segments = read(features, self.config.pad_id, "target_")
         x = self.target_stem(tokens, None, training=training)
@@ -138,24 +135,39 @@ class RecurrentEncoderDecoder(keras.Model):
         features: Mapping[str, Tensor],
         cache: tuple[Tensor, ...],
         memory: tuple[Tensor, ...],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return_weights: bool = False,
+    ) -> tuple[Any, ...]:
         """Return the outputs (b, t, r) for the next tokens of targets, and the states then.
+
+        Returned third, if asked for: the attention weights (b, t, s).
 
         Args:
             features: `tokens` (b, t) and `segments` (b, t); where these are 0 states stay.
             cache: what `begin` or this returned first.
             memory: what `begin` returned second.
+            return_weights: whether to return those weights.
+
+        Raises:
+            InputError: weights of a model without attention.
         """
+        self._check_weights(return_weights)
         tokens, segments = read(features, self.config.pad_id)
-        hidden, states = self.decoder(
-            self.target_stem(tokens, None, training=False), cache, memory, segments, training=False
+        x = self.target_stem(tokens, None, training=False)
+        hidden, states, *asked = self.decoder(
+            x, cache, memory, segments, training=False, return_weights=return_weights
         )
-        return hidden, states
+        return hidden, states, *(weights[:, 0] for weights in asked)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (b, t, v) of the head from outputs (b, t, r)."""
         (head,) = self.heads
         return self.head_layers[head.name](hidden, self._matrix(head))
+
+    def _check_weights(self, return_weights):
+        if return_weights and self.config.attention is None:
+            raise InputError(
+                "return_weights: expected a model with attention. Received: attention=None."
+            )
 
     def _read(self, features, training):
         tokens, segments = read(features, self.config.pad_id)

@@ -20,6 +20,9 @@ class Sampling(Spec):
     # Of a beam search: 0 compares texts by their probability, which favours short ones; the more,
     # the longer (arXiv:1609.08144, equation 14; 0.6 in arXiv:1706.03762, section 6.1).
     length_penalty: float = 0.6
+    # Of a beam search over a source: the more, the worse for targets that leave a part of it out
+    # (the same equation; 0.2 in its section 7).
+    coverage_penalty: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -30,6 +33,7 @@ class Sampling(Spec):
             ("repetition_penalty", "a number over 0", lambda x: x > 0),
             ("beams", "1 to 1,024", lambda x: 1 <= x <= 1024),
             ("length_penalty", "0 or more", lambda x: x >= 0),
+            ("coverage_penalty", "0 or more", lambda x: x >= 0),
         ):
             value = getattr(self, name)
             if value is not None and not holds(value):
@@ -38,7 +42,7 @@ class Sampling(Spec):
         for kind, is_chosen, useless in (
             ("greedy", self.greedy, drawn),
             ("beams", self.beams > 1, ("greedy", *drawn, "repetition_penalty")),
-            ("beams of 1", self.beams == 1, ("length_penalty",)),
+            ("beams of 1", self.beams == 1, ("length_penalty", "coverage_penalty")),
         ):
             for name in useless if is_chosen else ():
                 if getattr(self, name) != getattr(Sampling, name):

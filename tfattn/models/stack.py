@@ -72,15 +72,16 @@ class Stack(keras.layers.Layer):
     ) -> Any:
         """Map (b, t, d) to (b, t, d); a decoder's with a memory (b, s, d), or what is kept of it.
 
-        Returned with it: each block's attention weights if asked for, or what a given cache
-        (tfattn/models/cache.py) holds now.
+        Returned with it: what a given cache (tfattn/models/cache.py) holds now, and each block's
+        attention weights if asked for.
         """
         more, shared, kept = [], (), iter(())
+        is_tuple = cache is not None or return_weights
         if cache is not None:
             shared, kept = enter(cache, positions, positions if order is None else order, segments)
         bias = self._bias(x, cache)
         for index, block in enumerate(self.blocks):
-            x = block(
+            made = block(
                 x,
                 positions=positions,
                 order=order,
@@ -93,15 +94,17 @@ class Stack(keras.layers.Layer):
                 training=training,
                 return_weights=return_weights,
             )
-            if return_weights or cache is not None:
-                x, own = x
-                more.append(own)
+            x, *own = made if is_tuple else (made,)
+            more.append(own)
         if self.norm is not None:
             x = self.norm(x)
         x = self.dropout(x, training=training)
+        answer = [x]
         if cache is not None:
-            return x, leave(shared, more, ops.shape(x)[1])
-        return (x, more) if return_weights else x
+            answer.append(leave(shared, [own[0] for own in more], ops.shape(x)[1]))
+        if return_weights:
+            answer.append([own[-1] for own in more])
+        return tuple(answer) if is_tuple else x
 
     def remember(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return what each block of a decoder keeps of a memory (b, s, d): keys and values."""
