@@ -3,13 +3,15 @@
     python -m benchmarks.translation --train train.en train.fr --validation val.en val.fr \
         --minutes 4 --out runs/translation
 
-For each preset a short run tells how many steps fit the minutes; then every preset is trained from
-each seed in turn, and evaluated by beam search. Every run is a command of its own, so that an
-interrupted comparison goes on where it stopped. The table goes to `translation.json`, BLEU by the
-words of the source to `translation.png`.
+Short runs, which take turns, tell how many steps of each preset fit the minutes; then every preset
+is trained from each seed in turn for so many steps, and evaluated by beam search. So the machine
+has to be quiet for the short runs alone. Every run is a command of its own: an interrupted
+comparison goes on where it stopped. The table goes to `translation.json`, BLEU by the words of the
+source to `translation.png`.
 """
 
 import json
+import shlex
 import statistics
 import subprocess
 import sys
@@ -24,7 +26,9 @@ from rich.table import Table
 from pipelines.inference.written import draw_by_length
 from pipelines.runs import write_atomically, write_picture
 
+console = Console(width=100)
 CALIBRATION = 60  # steps, of which the second half is timed
+ROUNDS = 3  # of such runs; the median counts
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,19 @@ class Setting:
 
     train: tuple[str, ...]  # pairs, as `pretrain --data.train` takes them
     validation: tuple[str, ...]  # the same; measured on
+    # Of each the name, and more flags of `pretrain` for it alone.
     presets: tuple[str, ...] = ("seq2seq-mini", "bahdanau", "transformer-nmt-mini")
     minutes: float = 4.0  # of training, of every run
     seeds: int = 3
     beams: int = 4  # of the search
-    more: tuple[str, ...] = ()  # flags for every `pretrain`, such as "--data.vocab-size=6000"
+    more: str = ""  # flags for every `pretrain`, such as "--data.vocab-size 4096"
     out: str = "runs/translation"  # where all runs go
 
 
 def command(*words: str) -> dict[str, Any]:
     """Run a command of the pipelines; return the last line that it printed."""
     line = [sys.executable, "-m", "pipelines", *words]
+    console.print(shlex.join(line[1:]), style="dim", soft_wrap=True)
     done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -52,7 +58,7 @@ def pretrain(setting: Setting, preset: str, folder: Path, steps: int, seed: int)
     """Train a preset, or read what came of it."""
     data = ("--data.train", *setting.train, "--data.validation", *setting.validation)
     rest = ("--train.steps", str(steps), "--train.seed", str(seed), "--out", str(folder))
-    return command("pretrain", preset, *data, *rest, *setting.more)
+    return command("pretrain", *shlex.split(f"{preset} {setting.more}"), *data, *rest)
 
 
 def seconds_a_step(setting: Setting, preset: str, folder: Path) -> float:
@@ -80,28 +86,34 @@ def spread(values: list[float]) -> str:
 def main(setting: Setting) -> None:
     """Train, measure, and write the table and the picture."""
     out = Path(setting.out)
-    steps = {}
-    for preset in setting.presets:
-        each = seconds_a_step(setting, preset, out / f"{preset}-calibration")
-        steps[preset] = max(1, round(60 * setting.minutes / each))
-    found: dict[str, list[dict[str, Any]]] = {preset: [] for preset in setting.presets}
+    presets = {preset.split()[0]: preset for preset in setting.presets}
+    took: dict[str, list[float]] = {name: [] for name in presets}
+    for number in range(ROUNDS):
+        for name, preset in presets.items():
+            folder = out / f"{name}-calibration{number}"
+            took[name].append(seconds_a_step(setting, preset, folder))
+    steps = {
+        name: max(1, round(60 * setting.minutes / statistics.median(times)))
+        for name, times in took.items()
+    }
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in presets}
     for seed in range(setting.seeds):
-        for preset in setting.presets:
-            folder = out / f"{preset}-seed{seed}"
-            trained = pretrain(setting, preset, folder, steps[preset], seed)
+        for name, preset in presets.items():
+            folder = out / f"{name}-seed{seed}"
+            trained = pretrain(setting, preset, folder, steps[name], seed)
             kept = folder / f"evaluated-{setting.beams}.json"
             if not kept.exists():
                 measured = command("evaluate", str(folder), "--beams", str(setting.beams))
                 write_atomically(kept, json.dumps(measured) + "\n")
-            found[preset].append({**trained, **json.loads(kept.read_text(encoding="utf-8"))})
+            found[name].append({**trained, **json.loads(kept.read_text(encoding="utf-8"))})
     table = Table(title=f"{setting.minutes:g} minutes each, {setting.seeds} seeds")
     for column in ("", "parameters", "steps", "loss", "BLEU", "chrF"):
         table.add_column(column, justify="right" if column else "left")
-    for preset, runs in found.items():
+    for name, runs in found.items():
         loss = statistics.mean(run["after"]["loss"] for run in runs)
-        cells = (f"{runs[0]['parameters']:,}", f"{steps[preset]:,}", f"{loss:.3f}")
-        table.add_row(preset, *cells, *(spread([r[m] for r in runs]) for m in ("bleu", "chrf")))
-    Console(width=100).print(table)
+        cells = (f"{runs[0]['parameters']:,}", f"{steps[name]:,}", f"{loss:.3f}")
+        table.add_row(name, *cells, *(spread([r[m] for r in runs]) for m in ("bleu", "chrf")))
+    console.print(table)
     write_atomically(out / "translation.json", json.dumps(found, indent=1) + "\n")
     lines = {name: averaged([run["by_length"] for run in runs]) for name, runs in found.items()}
     write_picture(out / "translation.png", draw_by_length(lines))
