@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
   $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
   >/dev/null 2>&1 && echo $$p && break; done)
 BIN := .venv/bin
+# The next free worker takes tests over; on many cores memory would be short first.
+PYTEST := -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help install pretrain test test-jax test-parity lint types floors check tensorboard bench clean
@@ -17,10 +19,10 @@ pretrain: .venv/runtime   ## pretrain, fine-tune, evaluate and export a small BE
 	$(BIN)/python -m pipelines demo
 
 test: .venv/dev  ## run the test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python $(PYTEST)
 
 test-jax: .venv-jax/ready  ## run the tests of the layers on JAX, without TensorFlow
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -q \
+	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) \
 	  tests/mechanisms tests/blocks tests/models tests/test_*.py
 
 test-parity: .venv-parity/ready  ## compare with torch and transformers

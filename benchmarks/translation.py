@@ -13,20 +13,17 @@ source to `translation.png`.
 import json
 import shlex
 import statistics
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.commands import command, console, spread
 from pipelines.inference.written import draw_by_length
 from pipelines.runs import write_atomically, write_picture
 
-console = Console(width=100)
 CALIBRATION = 60  # steps, of which the second half is timed
 ROUNDS = 3  # of such runs; the median counts
 
@@ -44,14 +41,6 @@ class Setting:
     beams: int = 4  # of the search
     more: str = ""  # flags for every `pretrain`, such as "--data.vocab-size 4096"
     out: str = "runs/translation"  # where all runs go
-
-
-def command(*words: str) -> dict[str, Any]:
-    """Run a command of the pipelines; return the last line that it printed."""
-    line = [sys.executable, "-m", "pipelines", *words]
-    console.print(shlex.join(line[1:]), style="dim", soft_wrap=True)
-    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def pretrain(setting: Setting, preset: str, folder: Path, steps: int, seed: int) -> dict[str, Any]:
@@ -75,12 +64,6 @@ def averaged(rows: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         {**same[0], "bleu": statistics.mean(row["bleu"] for row in same)}
         for same in zip(*rows, strict=True)
     ]
-
-
-def spread(values: list[float]) -> str:
-    """Return the mean and the deviation of some numbers."""
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.1f} ± {deviation:.1f}"
 
 
 def main(setting: Setting) -> None:

@@ -15,6 +15,7 @@ from tfattn.errors import InputError
 from tfattn.models.beam import NEVER, ranked
 from tfattn.models.build import Model
 from tfattn.models.generate import check, decode, start
+from tfattn.models.model_config import position_limit
 from tfattn.models.sampling import Sampling
 
 DRAW = 2  # purpose of random numbers
@@ -95,7 +96,7 @@ class Writer:
         progress: Callable[[int], None] | None = None,
     ) -> list[list[Written]]:
         """Return the same for sources that are token ids already, the end token among them."""
-        limit = positions_of(self.model)
+        limit = position_limit(self.model.config)
         for number, source in enumerate(sources, 1):
             if limit is not None and len(source) > limit:
                 raise InputError(
@@ -115,7 +116,7 @@ class Writer:
     def _batch(self, sources, rows, tokens, seed):
         widest = max(1, *(len(sources[row]) for row in rows))
         width = -(-widest // STEP) * STEP
-        width = min(width, positions_of(self.model) or width)
+        width = min(width, position_limit(self.model.config) or width)
         given = np.zeros((2, self.batch, width), np.int32)
         for place, row in enumerate(rows):
             given[0, place, : len(sources[row])] = sources[row]
@@ -150,17 +151,12 @@ class Writer:
         return state.tokens[:, None], state.segments[:, None], scores, state.ended[:, None]
 
 
-def positions_of(model: Model) -> int | None:
-    """Return how many positions the model has learnt, or None where any number will do."""
-    return model.config.max_length if model.config.position == "learned" else None
-
-
 def room(model: Model, tokens: int) -> int:
     """Return how many tokens a target has at most where so many are asked for.
 
     Of learned positions the first is that of the token that it begins with.
     """
-    limit = positions_of(model)
+    limit = position_limit(model.config)
     return tokens if limit is None else min(tokens, limit - 1)
 
 

@@ -27,7 +27,7 @@ from pipelines.training.texts import keep_vocabulary, prepare_text, prepare_voca
 from tfattn.errors import InputError
 from tfattn.families.gpt2 import HEAD as CAUSAL_HEAD
 from tfattn.models.config import Head, Tokens, TransformerConfig
-from tfattn.models.model_config import ModelConfig, changed
+from tfattn.models.model_config import ModelConfig, changed, position_limit
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,10 @@ def _refuse_tokenizer(data, start):
 
 
 def _check_length(length, config):
-    if length is not None and length > config.max_length and config.position == "learned":
+    limit = position_limit(config)
+    if length is not None and limit is not None and length > limit:
         raise InputError(
-            f"data.length: expected at most the {config.max_length} positions of the model. "
-            f"Received: {length}."
+            f"data.length: expected at most the {limit} positions of the model. Received: {length}."
         )
 
 

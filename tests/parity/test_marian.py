@@ -16,7 +16,6 @@ transformers = pytest.importorskip(
 )
 
 pytestmark = pytest.mark.parity
-TOLERANCE = 1e-4
 SIZES = {  # of odd sizes, encoder and decoder unlike
     "vocab_size": 60,
     "decoder_vocab_size": 60,
@@ -35,27 +34,9 @@ SIZES = {  # of odd sizes, encoder and decoder unlike
 THEIRS = {"swish": {"activation_function": "swish"}, "relu": {"activation_function": "relu"}}
 
 
-@pytest.fixture
-def features():
-    draw = np.random.default_rng(0)
-    source = draw.integers(1, 60, size=(2, 50))
-    source[1, 40:] = 0
-    return {"tokens": source, "target_tokens": draw.integers(1, 60, size=(2, 30))}
-
-
-def compare(theirs, ours, features):
-    source, target = (torch.tensor(features[name]) for name in ("tokens", "target_tokens"))
-    with torch.no_grad():
-        found = theirs.eval()(source, (source != 0).long(), decoder_input_ids=target)
-    expected = (found.logits if hasattr(found, "logits") else found.last_hidden_state).numpy()
-    worst = np.abs(expected - np.asarray(ours(features))).max()
-    print(f"largest difference {worst:.1e} of {np.abs(expected).max():.1f}")
-    assert np.abs(expected).max() > 0.01 and worst < TOLERANCE
-
-
 @pytest.mark.parametrize("architecture", ["MarianMTModel", "MarianModel"])
 @pytest.mark.parametrize("kind", THEIRS)
-def test_their_checkpoint_gives_their_numbers(kind, architecture, features, tmp_path):
+def test_their_checkpoint_gives_their_numbers(kind, architecture, features, same, tmp_path):
     torch.manual_seed(0)
     config = transformers.MarianConfig(**SIZES | THEIRS[kind])
     theirs = getattr(transformers, architecture)(config)
@@ -67,10 +48,10 @@ def test_their_checkpoint_gives_their_numbers(kind, architecture, features, tmp_
     theirs.save_pretrained(tmp_path)
     ours = tfattn.from_huggingface(tmp_path)
     assert len(ours.heads) == (architecture == "MarianMTModel")
-    compare(theirs, ours, features)
+    same(theirs, ours, features)
 
 
-def test_our_checkpoint_gives_our_numbers_there(features, tmp_path):
+def test_our_checkpoint_gives_our_numbers_there(features, same, tmp_path):
     sizes = {"dim": 24, "heads": 4, "hidden_dim": 40, "depth": 2, "vocab_size": 60}
     config = changed(transformer.MARIAN, **sizes)
     ours = tfattn.build(config, transformer.BIASED)
@@ -81,7 +62,7 @@ def test_our_checkpoint_gives_our_numbers_there(features, tmp_path):
     missing = [name for name in loading["missing_keys"] if "embed_positions" not in name]
     assert not missing
     assert not any(loading[kind] for kind in ("unexpected_keys", "mismatched_keys"))
-    compare(theirs, ours, features)
+    same(theirs, ours, features)
     again = tfattn.from_huggingface(tmp_path)
     assert again.config == ours.config and again.heads == ours.heads
     np.testing.assert_array_equal(np.asarray(again(features)), np.asarray(ours(features)))

@@ -45,9 +45,11 @@ def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     softmax = ops.ones_like if scores.shape[-1] == 1 else ops.softmax  # Keras warns of one key
     if allowed is None:
         return ops.cast(softmax(scores), dtype)
-    # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN.
-    weights = softmax(ops.where(allowed, scores, -1e30))
-    return ops.cast(ops.where(allowed, weights, 0.0), dtype)
+    # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN. It is
+    # added, for the mask is the same for all heads and has no gradient.
+    weights = softmax(scores + ops.where(allowed, 0.0, -1e30))
+    some = ops.any(allowed, axis=-1, keepdims=True)
+    return ops.cast(weights * ops.cast(some, "float32"), dtype)
 
 
 def _pool(weights, value):

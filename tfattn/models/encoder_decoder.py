@@ -6,15 +6,13 @@ import keras
 from keras import ops
 
 from tfattn.blocks.heads import TokensHead
-from tfattn.errors import InputError
 from tfattn.models import cache as caches
-from tfattn.models.config import EncoderDecoderConfig, Head, Tokens
-from tfattn.models.features import check, placed, wanted
+from tfattn.models import pair
+from tfattn.models.config import EncoderDecoderConfig, Head
+from tfattn.models.features import check, placed
 from tfattn.models.stack import Stack
 
 Tensor = Any
-INPUTS = ("tokens", "segments", "positions")
-INPUTS += tuple(f"target_{name}" for name in INPUTS)
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -57,11 +55,7 @@ class EncoderDecoder(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if len(heads) > 1 or not all(isinstance(head, Tokens) for head in heads):
-            raise InputError(
-                "heads: expected none, or one over the vocabulary. "
-                f"Received: {', '.join(head.name for head in heads)}."
-            )
+        pair.check_heads(heads)
         self.config, self.heads = config, tuple(heads)
         self.stem, self.encoder = stem, encoder
         self.target_stem, self.decoder = target_stem, decoder
@@ -69,13 +63,8 @@ class EncoderDecoder(keras.Model):
 
     def build(self, *shapes):
         """Create every weight; no data is needed."""
-        self.stem.build()
-        self.encoder.build()
-        if self.target_stem is not self.stem:
-            self.target_stem.build()
-        self.decoder.build()
-        for layer in self.head_layers.values():
-            layer.build()
+        layers = (self.stem, self.encoder, self.target_stem, self.decoder)
+        pair.build_each((*layers, *self.head_layers.values()))
         self.built = True
 
     def call(
@@ -89,7 +78,7 @@ class EncoderDecoder(keras.Model):
         Returned with it if asked for: the attention weights of the encoder's blocks (b, h, s, s),
         and pairs of the decoder's, (b, h, t, t) of itself and (b, h, t, s) of the source.
         """
-        check(features, INPUTS)
+        check(features, pair.INPUTS)
         memory, memory_segments, seen = self._read(features, training, return_weights)
         tokens, segments, positions = placed(features, self.config.decoder, "target_")
         hidden = self.decoder(
@@ -102,7 +91,7 @@ class EncoderDecoder(keras.Model):
             return_weights=return_weights,
         )
         hidden, asked = hidden if return_weights else (hidden, None)
-        answer = self._answer(hidden, features, training)
+        answer = pair.answer(self, hidden, features, training)
         return (answer, (seen, asked)) if return_weights else answer
 
     def begin(
@@ -157,7 +146,7 @@ class EncoderDecoder(keras.Model):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (b, t, v) of the head from hidden states (b, t, d)."""
-        return self._answer(hidden, {}, False)
+        return pair.logits(self, hidden)
 
     def _read(self, features, training, return_weights):
         tokens, segments, positions = placed(features, self.config.encoder)
@@ -170,18 +159,6 @@ class EncoderDecoder(keras.Model):
         )
         memory, seen = memory if return_weights else (memory, None)
         return memory, segments, seen
-
-    def _answer(self, hidden, features, training):
-        if not self.heads:
-            return hidden
-        (head,) = self.heads
-        return self.head_layers[head.name](
-            hidden,
-            ops.convert_to_tensor(self.target_stem.tokens.embeddings) if head.tied else None,
-            features.get("predict_positions"),
-            wanted(features),
-            training=training,
-        )
 
     def weights_by_path(self) -> dict[str, keras.Variable]:
         """Return every weight by its path without the model's own name."""

@@ -28,3 +28,8 @@ def changed(config: Config, **fields: Any) -> Config:
                 f"Received: {value!r}."
             )
     return replace(config, **fields)
+
+
+def position_limit(config: ModelConfig) -> int | None:
+    """Return how many positions a model has learnt, or None where any number will do."""
+    return config.max_length if config.position == "learned" else None

@@ -10,13 +10,12 @@ from tfattn.blocks.heads import TokensHead
 from tfattn.blocks.recurrent import InitialStates, RecurrentEncoder
 from tfattn.blocks.recurrent_decoder import RecurrentDecoder
 from tfattn.errors import InputError
-from tfattn.models.config import Head, Tokens
-from tfattn.models.features import check, read, wanted
+from tfattn.models import pair
+from tfattn.models.config import Head
+from tfattn.models.features import check, read
 from tfattn.models.recurrent_config import RecurrentConfig
 
 Tensor = Any
-INPUTS = ("tokens", "segments", "positions")
-INPUTS += tuple(f"target_{name}" for name in INPUTS)
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -63,11 +62,7 @@ class RecurrentEncoderDecoder(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if len(heads) > 1 or not all(isinstance(head, Tokens) for head in heads):
-            raise InputError(
-                "heads: expected none, or one over the vocabulary. "
-                f"Received: {', '.join(head.name for head in heads)}."
-            )
+        pair.check_heads(heads)
         if any(head.tied for head in heads) and config.output_dim() != config.dim:
             raise InputError(
                 f"heads: expected Tokens(tied=False) where {config.output_dim()} columns are read "
@@ -80,15 +75,8 @@ class RecurrentEncoderDecoder(keras.Model):
 
     def build(self, *shapes):
         """Create every weight; no data is needed."""
-        self.stem.build()
-        self.encoder.build()
-        if self.initial is not None:
-            self.initial.build()
-        if self.target_stem is not self.stem:
-            self.target_stem.build()
-        self.decoder.build()
-        for layer in self.head_layers.values():
-            layer.build()
+        layers = (self.stem, self.encoder, self.initial, self.target_stem, self.decoder)
+        pair.build_each((*layers, *self.head_layers.values()))
         self.built = True
 
     def call(
@@ -104,7 +92,7 @@ class RecurrentEncoderDecoder(keras.Model):
         Raises:
             InputError: unknown or missing features, or weights of a model without attention.
         """
-        check(features, INPUTS)
+        check(features, pair.INPUTS)
         self._check_weights(return_weights)
         states, memory = self._read(features, training)
         tokens, segments = read(features, self.config.pad_id, "target_")
@@ -112,7 +100,7 @@ class RecurrentEncoderDecoder(keras.Model):
         hidden, _, *weights = self.decoder(
             x, states, memory, segments, training=training, return_weights=return_weights
         )
-        answer = self._answer(hidden, features, training)
+        answer = pair.answer(self, hidden, features, training)
         return (answer, weights) if return_weights else answer
 
     def begin(
@@ -160,8 +148,7 @@ class RecurrentEncoderDecoder(keras.Model):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (b, t, v) of the head from outputs (b, t, r)."""
-        (head,) = self.heads
-        return self.head_layers[head.name](hidden, self._matrix(head))
+        return pair.logits(self, hidden)
 
     def _check_weights(self, return_weights):
         if return_weights and self.config.attention is None:
@@ -180,22 +167,6 @@ class RecurrentEncoderDecoder(keras.Model):
             backward = [s for i, s in enumerate(states) if i // kinds % directions]
             states = self.initial(tuple(backward))
         return states, self.decoder.remember(memory, segments, end)
-
-    def _answer(self, hidden, features, training):
-        if not self.heads:
-            return hidden
-        (head,) = self.heads
-        return self.head_layers[head.name](
-            hidden,
-            self._matrix(head),
-            features.get("predict_positions"),
-            wanted(features),
-            training=training,
-        )
-
-    def _matrix(self, head):
-        embeddings = self.target_stem.tokens.embeddings
-        return ops.convert_to_tensor(embeddings) if head.tied else None
 
     def weights_by_path(self) -> dict[str, keras.Variable]:
         """Return every weight by its path without the model's own name."""
