@@ -6,6 +6,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 # The next free worker takes tests over; on many cores memory would be short first.
 PYTEST := -m pytest -q -n auto --maxprocesses 4 --dist worksteal
+# Most of the time goes into compiling: quickly, and once for all runs of the suite.
+JAX := KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0" \
+  JAX_COMPILATION_CACHE_DIR=.venv-jax/compiled \
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help install pretrain test test-jax test-parity lint types floors check tensorboard bench clean
@@ -22,7 +26,7 @@ test: .venv/dev  ## run the test suite
 	$(BIN)/python $(PYTEST)
 
 test-jax: .venv-jax/ready  ## run the tests of the layers on JAX, without TensorFlow
-	KERAS_BACKEND=jax .venv-jax/bin/python $(PYTEST) \
+	$(JAX) .venv-jax/bin/python $(PYTEST) \
 	  tests/mechanisms tests/blocks tests/models tests/test_*.py
 
 test-parity: .venv-parity/ready  ## compare with torch and transformers
