@@ -76,7 +76,7 @@ def main(setting: Setting) -> None:
         table.add_column(column, justify="right" if column else "left")
     for kind, runs in found.items():
         cells = [spread([run["after"]["loss"] for run in runs], 3)]
-        cells += [spread([run[m] for run in runs]) for m in ("bleu", "chrf", "rougeL")]
+        cells += [spread([run[m] for run in runs]) for m in ("bleu", "chrf", "rougel")]
         table.add_row(kind, f"{runs[0]['rate']:g}", *cells)
     console.print(table)
     write_atomically(out / "pretraining.json", json.dumps(found, indent=1) + "\n")

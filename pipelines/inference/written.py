@@ -19,6 +19,7 @@ from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
 
 Texts = tuple[list[str], list[str]]  # sources and the targets that are wanted
+FEW = 10  # texts of a length
 
 
 def labelled_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts | None]:
@@ -85,6 +86,9 @@ def measure_written(
 def draw_by_length(runs: dict[str, list[dict[str, Any]]]) -> Figure:
     """Return a figure of BLEU by the words of the source, a line a run.
 
+    Lengths of which there are fewer than `FEW` texts are left out beside others that have more:
+    their BLEU is mostly chance.
+
     Args:
         runs: by the name that the legend has, what `bleu_by_length` gave.
     """
@@ -93,6 +97,7 @@ def draw_by_length(runs: dict[str, list[dict[str, Any]]]) -> Figure:
     panel: Any = figure.subplots()
     places: dict[float, str] = {}
     for name, rows in runs.items():
+        rows = [row for row in rows if row["texts"] >= FEW] or rows
         middle = [(row["from"] + (row["to"] or row["from"] + 20)) / 2 for row in rows]
         panel.plot(middle, [row["bleu"] for row in rows], marker="o", label=name)
         for place, row in zip(middle, rows, strict=True):

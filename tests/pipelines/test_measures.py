@@ -88,3 +88,10 @@ def test_a_picture_has_a_line_a_run_at_the_lengths():
     labels = [label.get_text() for label in panel.get_xticklabels()]
     assert labels == ["0–4\n(7)", "10–14\n(2)", "60 and more\n(1)"]
     assert panel.get_ylim()[0] == 0
+
+
+def test_lengths_of_few_texts_are_not_drawn_beside_others():
+    row = {"from": 0, "to": 5, "texts": 9, "bleu": 90.0, "chrf": 90.0}
+    other = {"from": 5, "to": 10, "texts": 10, "bleu": 20.0, "chrf": 30.0}
+    (line,) = draw_by_length({"one": [row, other]}).axes[0].get_lines()
+    np.testing.assert_allclose(line.get_xydata(), [[7.5, 20]])
