@@ -36,13 +36,17 @@ class Pretrain:
     --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
     """
 
-    preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
+    # Such as bert-mini; `python -m pipelines presets` lists them. `pretrain PRESET --help` shows the
+    # flags of its data and objective.
+    preset: PresetName = None
     out: Folder = None  # run directory; the same command again resumes; none: runs/PRESET
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from
     fresh: bool = False  # take only shape and vocabulary from --init
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
-    task: Task = None  # what to learn, such as text-infilling; none: what the preset is for
-    model: ModelOverrides = ModelOverrides()
+    # What to learn: masked-lm, causal-lm, span-corruption, text-infilling, prefix-lm, translation;
+    # none: what the preset is for.
+    task: Task = None
+    model: ModelOverrides = ModelOverrides()  # fields of the preset to change; none: as it has them
     data: recipes.Data = TextData()  # that of the preset
     objective: recipes.Objective = recipes.MaskedLM()  # that of the preset
     train: recipes.TrainConfig = recipes.TrainConfig()
