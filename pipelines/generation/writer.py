@@ -3,6 +3,7 @@
 The loop itself is tfattn/models/generate.py and beam.py; here are texts, batches and widths.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ class Writer:
         check(model, sampling)
         self.model, self.tokenizer, self.sampling, self.batch = model, tokenizer, sampling, batch
         self.end, self.begin = end_of(tokenizer), target_begin(tokenizer)
-        self._write = tf.function(self._written, jit_compile=jit, autograph=False)
+        self._jit, self._write = jit, functools.cache(self._program)
 
     def write(
         self,
@@ -126,8 +127,8 @@ class Writer:
         length = -(-(tokens + 1) // STEP) * STEP
         number = tf.constant([*rows, *([0] * (self.batch - len(rows)))], tf.int64)
         draws = uniform(seed, DRAW, number * 0, number, length)
-        limit = np.int32(tokens + 1)
-        found = self._write(*map(tf.constant, given), length, limit, draws)
+        limit = tf.constant(tokens + 1)
+        found = self._write(width, length)(*map(tf.constant, given), limit, draws)
         tokens_, segments, scores, ended = (x.numpy() for x in found)
         for place in range(len(rows)):
             texts = []
@@ -137,6 +138,20 @@ class Writer:
                     text, score = self.tokenizer.decode(ids), float(scores[place, k])
                     texts.append(Written(ids, text, score, bool(ended[place, k])))
             yield texts
+
+    def _program(self, width, length):
+        """Return what writes targets of at most `length` columns from sources of `width`.
+
+        Traced by hand: TensorFlow would warn of a function that it has to trace so often.
+        """
+        source = tf.TensorSpec((self.batch, width), tf.int32)
+        draws = tf.TensorSpec((self.batch, length), tf.float32)
+        program = tf.function(
+            lambda tokens, segments, *rest: self._written(tokens, segments, length, *rest),
+            jit_compile=self._jit,
+            autograph=False,
+        )
+        return program.get_concrete_function(source, source, tf.TensorSpec((), tf.int32), draws)
 
     def _written(self, tokens, segments, length, limit, draws):
         """Return tokens, segments (b, k, s), scores and whether they ended (b, k)."""
