@@ -23,6 +23,7 @@ from rich.table import Table
 from benchmarks.commands import command, console, spread
 from pipelines.inference.written import draw_by_length
 from pipelines.runs import write_atomically, write_picture
+from tfattn.errors import InputError
 
 CALIBRATION = 60  # steps, of which the second half is timed
 ROUNDS = 3  # of such runs; the median counts
@@ -61,7 +62,7 @@ def seconds_a_step(setting: Setting, preset: str, folder: Path) -> float:
 def averaged(rows: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return the mean over seeds of the measures of each length."""
     return [
-        {**same[0], "bleu": statistics.mean(row["bleu"] for row in same)}
+        {**same[0], **{m: statistics.mean(row[m] for row in same) for m in ("bleu", "chrf")}}
         for same in zip(*rows, strict=True)
     ]
 
@@ -70,6 +71,11 @@ def main(setting: Setting) -> None:
     """Train, measure, and write the table and the picture."""
     out = Path(setting.out)
     presets = {preset.split()[0]: preset for preset in setting.presets}
+    if len(presets) < len(setting.presets):
+        raise InputError(
+            "presets: expected different ones, for runs are called by their names. "
+            f"Received: {', '.join(setting.presets)}."
+        )
     took: dict[str, list[float]] = {name: [] for name in presets}
     for number in range(ROUNDS):
         for name, preset in presets.items():

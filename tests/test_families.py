@@ -10,6 +10,7 @@ from tfattn.errors import InputError
 from tfattn.families import FAMILIES, PRESETS, gpt2, preset, recurrent
 from tfattn.families import llama as llama_family
 from tfattn.models.config import Classify, Pool, Tokens
+from tfattn.models.model_config import changed
 
 
 def gpt(dim, depth, vocab, length, last_norm=True):
@@ -242,6 +243,13 @@ def test_a_rename_table_has_no_name_twice(family):
     ours = [row.ours for row in rows if row.ours is not None]
     theirs = [(row.theirs, row.part) for row in rows]
     assert len(set(ours)) == len(ours) and len(set(theirs)) == len(theirs)
+
+
+def test_one_vocabulary_is_that_of_both_sides():
+    config = changed(preset("sutskever-seq2seq"), vocab_size=300)
+    assert (config.vocab_size, config.source_vocabulary()) == (300, 300)
+    both = changed(config, vocab_size=300, source_vocab_size=400)
+    assert (both.vocab_size, both.source_vocabulary()) == (300, 400)
 
 
 def test_the_recurrent_part_of_sutskevers_model_is_that_of_the_paper():

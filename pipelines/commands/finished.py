@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from pipelines import recipes
 from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.recipes import Recipe
@@ -53,8 +52,7 @@ class Evaluate:
             raise InputError(f"stride: expected at least 1. Received: {self.stride}.")
         Sampling(beams=self.beams)
         find_run(self.run_, finished=True)
-        if not recipes.is_embedded(self.data.files):
-            check_files("files", self.data.files)
+        check_files("files", self.data.files)
         import_tensorflow()
         from pipelines.inference.evaluate import evaluate, print_table
 
@@ -71,7 +69,9 @@ class Export:
 
     It gives labels and probabilities, or numbers, or a vector (masked models),
 
-    or the text that follows (causal models, for which the sampling flags are).
+    or the text that follows (causal models), or the target of a source (--beams 4: as `translate`).
+
+    The sampling flags are for these two.
 
     Example: python -m pipelines export runs/reviews --out exported
     """
@@ -79,7 +79,7 @@ class Export:
     run_: RunFolder  # directory of a finished run
     # Where its subfolder 1, or the next version, is written: what model servers read.
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
-    tokens: int | None = None  # that follow a text at most; none: half of the model's context
+    tokens: int | None = None  # written at most; none: half the context, or a target's in training
     sampling: SamplingFlags = Sampling()
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:

@@ -31,6 +31,7 @@ GROUPS = {
     "TextInfilling": "objective.",
     "Translation": "objective.",
     "EncoderDecoderConfig": "model.",
+    "RecurrentConfig": "model.",
     "Classification": "classify.",
     "Regression": "regress.",
     "TextToText": "text2text.",

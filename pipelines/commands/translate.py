@@ -44,14 +44,13 @@ class Translate:
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Translate, and return what to print."""
-        sampling = Sampling(greedy=True)
-        if self.beams != 1:
-            sampling = Sampling(
-                beams=self.beams,
-                length_penalty=self.length_penalty,
-                coverage_penalty=self.coverage_penalty,
-            )
-        run = find_run(self.run_, finished=True)
+        sampling = Sampling(
+            greedy=self.beams == 1,
+            beams=self.beams,
+            length_penalty=self.length_penalty,
+            coverage_penalty=self.coverage_penalty,
+        )
+        find_run(self.run_, finished=True)
         sources = [text.strip() for text in self.text]
         if self.file is not None:
             sources += [line.strip() for line in lines(user_path(self.file))]
@@ -60,12 +59,8 @@ class Translate:
         empty = [number for number, source in enumerate(sources, 1) if not source]
         if empty:
             raise InputError(f"text: expected text. Received none in source {empty[0]}.")
-        data = run.recipe().data
-        tokens = self.tokens
-        if tokens is None:
-            tokens = getattr(data, "length", None) or 128
-        if not 1 <= tokens <= 2**14:
-            raise InputError(f"tokens: expected 1 to 2**14. Received: {tokens}.")
+        if self.tokens is not None and not 1 <= self.tokens <= 2**14:
+            raise InputError(f"tokens: expected 1 to 2**14. Received: {self.tokens}.")
         attention = None if self.attention is None else user_path(self.attention)
         if attention is not None and attention.suffix not in (".png", ".npz"):
             raise InputError(f"attention: expected a .png or an .npz. Received: {attention}.")
@@ -77,7 +72,7 @@ class Translate:
         from pipelines.inference.translate import translate
 
         done = open_finished(self.run_)
-        found = translate(done, sources, tokens, sampling, self.best, attention=attention)
+        found = translate(done, sources, self.tokens, sampling, self.best, attention=attention)
         if out is not None:
             texts = (" ".join(text.split()) for text in found["texts"])
             write_atomically(out, "".join(f"{text}\n" for text in texts))

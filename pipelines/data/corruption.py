@@ -147,8 +147,8 @@ def sentinel_example(
         widths: places of a source and of a target; what is longer is cut.
     """
     begins, noise = _places(spans, tokens.shape[1])
-    number = tf.clip_by_value(tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1, 0, len(sentinels))
-    marks = tf.gather(sentinels, tf.minimum(number, len(sentinels) - 1))
+    number = tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1
+    marks = tf.gather(sentinels, tf.clip_by_value(number, 0, len(sentinels) - 1))
     there = tf.range(tokens.shape[1])[None] < count[:, None]
     source = _joined(begins, marks, there & ~noise, tokens, end, widths[0])
     return Example(*source, *_joined(begins, marks, there & noise, tokens, end, widths[1]))

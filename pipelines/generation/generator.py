@@ -127,10 +127,11 @@ class Generator:
 
 
 def text_added(tokenizer: Tokenizer, prompt: list[int], added: list[int]) -> str:
-    """Return the text that tokens add to a prompt.
+    """Return the text that tokens add to a prompt, but for those that are not in the vocabulary.
 
     Some tokenizers begin every text without a blank, so that it shows only behind the prompt.
     """
+    added = [token for token in added if token < tokenizer.size]  # a model may have more rows
     begin, whole = tokenizer.decode(prompt), tokenizer.decode([*prompt, *added])
     return whole[len(begin) :] if whole.startswith(begin) else tokenizer.decode(added)
 

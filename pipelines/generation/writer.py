@@ -26,7 +26,7 @@ STEP = 16  # widths are multiples of it: few distinct programs
 
 @dataclass(frozen=True)
 class Written:
-    """A target, and its score: log P over the length penalty; nan where nothing is searched."""
+    """A target, and its score, that of tfattn/models/beam.py; nan where nothing is searched."""
 
     ids: list[int]
     text: str
@@ -35,13 +35,13 @@ class Written:
 
 
 class Writer:
-    """Writes targets; compiled once for each width of a source and of a target.
+    """Writes targets; compiled once for each width of a source and of a target, and size of batch.
 
     Args:
         model: an encoder and a decoder.
         tokenizer: its own.
         sampling: how the next token is chosen; with beams the best texts are searched for.
-        batch: sources at a time.
+        batch: sources at a time, at most.
         jit: whether XLA compiles it, which takes as long as writing some hundred texts.
 
     Raises:
@@ -106,26 +106,29 @@ class Writer:
         tokens = room(self.model, tokens)
         found: list[list[Written]] = [[] for _ in sources]
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        size = min(self.batch, len(order))
         for first in range(0, len(order), self.batch):
             rows = order[first : first + self.batch]
-            for row, texts in zip(rows, self._batch(sources, rows, tokens, seed), strict=False):
+            for row, texts in zip(
+                rows, self._batch(sources, rows, size, tokens, seed), strict=True
+            ):
                 found[row] = texts[:best]
             if progress is not None:
                 progress(min(first + self.batch, len(order)))
         return found
 
-    def _batch(self, sources, rows, tokens, seed):
+    def _batch(self, sources, rows, size, tokens, seed):
         widest = max(1, *(len(sources[row]) for row in rows))
         width = -(-widest // STEP) * STEP
         width = min(width, position_limit(self.model.config) or width)
-        given = np.zeros((2, self.batch, width), np.int32)
-        for place, row in enumerate(rows):
+        # The last source fills the batch: what fills it then ends no later than what is wanted.
+        filled = [*rows, *rows[-1:] * (size - len(rows))]
+        given = np.zeros((2, size, width), np.int32)
+        for place, row in enumerate(filled):
             given[0, place, : len(sources[row])] = sources[row]
             given[1, place, : len(sources[row])] = 1
-        # Rows to fill the batch have a token too, or nothing could be asked of them.
-        given[1, len(rows) :, 0] = 1
         length = -(-(tokens + 1) // STEP) * STEP
-        number = tf.constant([*rows, *([0] * (self.batch - len(rows)))], tf.int64)
+        number = tf.constant(filled, tf.int64)
         draws = uniform(seed, DRAW, number * 0, number, length)
         limit = tf.constant(tokens + 1)
         found = self._write(width, length)(*map(tf.constant, given), limit, draws)
@@ -134,7 +137,9 @@ class Writer:
             texts = []
             for k in range(tokens_.shape[1]):
                 if scores[place, k] > NEVER / 2 or k == 0:
-                    ids = tokens_[place, k, 1:][segments[place, k, 1:] > 0].tolist()
+                    ids = tokens_[place, k, 1:][segments[place, k, 1:] > 0]
+                    # A model may have more rows than its vocabulary has tokens, as T5's have.
+                    ids = ids[ids < self.tokenizer.size].tolist()
                     text, score = self.tokenizer.decode(ids), float(scores[place, k])
                     texts.append(Written(ids, text, score, bool(ended[place, k])))
             yield texts

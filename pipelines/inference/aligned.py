@@ -13,6 +13,7 @@ from pipelines.inference.finished import Finished
 from pipelines.tokenization.tokenizer import Tokenizer
 from pipelines.training.attention_maps import attention_maps
 from pipelines.training.embedded import languages
+from tfattn.models.model_config import attends
 
 PAIRS = 200
 
@@ -28,13 +29,13 @@ def measure_alignment(done: Finished) -> dict[str, float]:
     data = done.recipe.data
     embedded = isinstance(data, recipes.PairData) and recipes.is_embedded(data.train)
     codes = languages(data.train[0]) if embedded else None
-    if codes is None or getattr(done.model.config, "attention", "") is None:
+    if codes is None or not attends(done.model.config):
         return {}
     examples = aligned(*codes, train=1, validation=PAIRS).validation
     blocks: list[list[Attended]] = []
     for example in examples:
         seen = _attended(done, example)
-        for block, attended in zip(range(len(seen)), seen, strict=True):
+        for block, attended in enumerate(seen):
             if block == len(blocks):
                 blocks.append([])
             blocks[block].append(attended)
@@ -52,7 +53,7 @@ def measure_alignment(done: Finished) -> dict[str, float]:
 def _attended(done: Finished, example: Aligned) -> list[Attended]:
     """Return what each block attended to, and the mean of all; [] where text does not come back."""
     tokenizer = done.tokenizer
-    texts = [done.before + example.source, example.target]
+    texts = [example.source, example.target]
     flat, lengths = tokenizer.encode_batch(texts)
     source, target = (part.tolist() for part in np.split(flat, lengths[:-1]))
     if [tokenizer.decode(ids) for ids in (source, target)] != texts:
@@ -67,10 +68,8 @@ def _attended(done: Finished, example: Aligned) -> list[Attended]:
     each = weights.mean(axis=1)  # (depth, t, s)
     last = len(texts[0])
     source_tokens = np.array([*places[0], *((last, last) for _ in end)])
-    shift = len(done.before)
-    spans = [(a + shift, b + shift, c, d) for a, b, c, d in example.spans]
-    target_tokens = np.array(places[1])
-    return [Attended(w, target_tokens, source_tokens, spans) for w in (*each, each.mean(axis=0))]
+    known = (np.array(places[1]), source_tokens, example.spans)
+    return [Attended(w, *known) for w in (*each, each.mean(axis=0))]
 
 
 def token_spans(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[int, int]]:

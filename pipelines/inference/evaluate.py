@@ -15,11 +15,12 @@ from pipelines.inference.finished import open_finished
 from pipelines.inference.written import labelled_split, measure_written, paired_split
 from pipelines.progress import console, say
 from pipelines.recipes import TrainConfig
+from pipelines.runs import try_file
 from pipelines.training.engine import Engine
 from pipelines.training.tasks import work
 from pipelines.training.text_tasks import text_rows
 from tfattn.errors import InputError
-from tfattn.models.config import Tokens
+from tfattn.models.config import Tokens, TransformerConfig
 
 
 def evaluate(
@@ -49,6 +50,12 @@ def evaluate(
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
+    if picture is not None:
+        if isinstance(data, recipes.TextData) or isinstance(done.model.config, TransformerConfig):
+            raise InputError(
+                f"picture: expected none, for {folder} writes no targets. Received: {picture}."
+            )
+        try_file(picture, "picture", "a picture")
     paired = isinstance(data, recipes.TableData | recipes.PairData)
     own = recipes.held_out(data) if paired else cast(recipes.TextData, data).validation
     measured = list(files or own)
@@ -82,10 +89,6 @@ def evaluate(
     if texts is not None:
         found |= measure_written(done, *texts, beams, picture)
         found |= {} if files else measure_alignment(done)
-    elif picture is not None:
-        raise InputError(
-            f"picture: expected none, for {folder} writes no targets. Received: {picture}."
-        )
     return found
 
 

@@ -126,7 +126,8 @@ def export(
     Args:
         folder: of a finished run.
         out: receives the version.
-        tokens: that follow a text at most; None = half of the model's context.
+        tokens: that follow a text at most; None = half of the model's context, or of a target as
+            many as in training.
         sampling: how they are chosen; None = from all tokens by their probabilities.
 
     Raises:
@@ -163,10 +164,9 @@ def served(
     done: Finished, tokens: int | None = None, sampling: Sampling | None = None
 ) -> Served | Continues | Writes:
     """Return the module that is saved for a finished run."""
-    data, objective = done.recipe.data, done.recipe.objective
+    objective = done.recipe.objective
     if not isinstance(done.model.config, TransformerConfig):
-        length = getattr(data, "length", None) or done.model.config.max_length
-        return Writes(done, length if tokens is None else tokens, sampling or Sampling())
+        return Writes(done, done.length if tokens is None else tokens, sampling or Sampling())
     if isinstance(objective, recipes.CausalLM | recipes.TextToText):
         half = max(1, done.model.config.max_length // 2)
         return Continues(done, half if tokens is None else tokens, sampling or Sampling())
@@ -175,10 +175,9 @@ def served(
             f"tokens: expected no flags of text that follows, for {done.run.folder} writes none. "
             "Received some."
         )
-    pairs = getattr(data, "text_pair", None) is not None
-    length = getattr(data, "length", None) or done.model.config.max_length
+    pairs = getattr(done.recipe.data, "text_pair", None) is not None
     model = _without_heads(done) if isinstance(objective, recipes.MaskedLM) else done.model
-    return Served(model, Features(done.tokenizer, length, pairs), objective)
+    return Served(model, Features(done.tokenizer, done.length, pairs), objective)
 
 
 def _without_heads(done: Finished) -> Model:

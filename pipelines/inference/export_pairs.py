@@ -32,7 +32,8 @@ class Writes(tf.Module):
         check(done.model, sampling)
         self.model, self.sampling = done.model, sampling
         self.tokens = room(done.model, tokens)
-        self.prefix, self.length = done.before, done.model.config.max_length
+        self.prefix = done.before
+        self.length = max(done.length, done.model.config.max_length)
         self.end, self.begin = end_of(done.tokenizer), target_begin(done.tokenizer)
         self.inner = done.tokenizer.in_graph()  # attached, or its tables are not saved
         if not hasattr(self.inner, "detokenize"):

@@ -22,6 +22,11 @@ class Finished:
     tokenizer: Tokenizer
 
     @property
+    def length(self) -> int:
+        """Return how many tokens a row of training, or a side of it, had at most."""
+        return getattr(self.recipe.data, "length", None) or self.model.config.max_length
+
+    @property
     def prefix(self) -> bool:
         """Return whether prompts are read in both directions."""
         return isinstance(self.recipe.objective, recipes.CausalLM) and self.recipe.objective.prefix

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.generation.writer import Writer, Written
+from pipelines.generation.writer import Writer, Written, end_of, target_begin
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar, console, say
 from pipelines.runs import try_file, write_picture
 from pipelines.training.attention_maps import alignment_figure, attention_maps, rollout
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
+from tfattn.models.model_config import attends
 from tfattn.models.sampling import Sampling
 
 MANY = 100  # sources for which it pays to compile the search, which takes some ten seconds
@@ -21,7 +22,7 @@ MANY = 100  # sources for which it pays to compile the search, which takes some 
 def translate(
     done: Finished,
     sources: list[str],
-    tokens: int,
+    tokens: int | None,
     sampling: Sampling,
     best: int = 1,
     seed: int = 0,
@@ -32,7 +33,7 @@ def translate(
     Args:
         done: a finished run of a model of a source and a target.
         sources: texts.
-        tokens: that a target has at most.
+        tokens: that a target has at most; None = as many as in training.
         sampling: how they are chosen.
         best: targets of each source, at most the beams.
         seed: of the draws.
@@ -54,11 +55,12 @@ def translate(
         raise InputError(f"best: expected 1 to the {sampling.beams} beams. Received: {best}.")
     if attention is not None:
         try_file(attention, "attention", "a file")
-    if attention is not None and getattr(done.model.config, "attention", "") is None:
+    if attention is not None and not attends(done.model.config):
         raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
     many = len(sources) > MANY
     writer = Writer(done.model, done.tokenizer, sampling, jit=many)
     given = [done.before + source for source in sources]
+    tokens = done.length if tokens is None else tokens
     with bar("translating", len(sources)) as report:
         found = writer.write(given, tokens, best, seed, lambda n: report(n, "texts"))
     for source, texts in zip(sources, found, strict=True):
@@ -77,10 +79,10 @@ def translate(
 
 def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
     """Write what each token of a target looked at."""
-    writer = Writer(done.model, done.tokenizer, Sampling(greedy=True))
-    ids = [*done.tokenizer.encode_batch([source])[0].tolist(), writer.end]
+    end = end_of(done.tokenizer)
+    ids = [*done.tokenizer.encode_batch([source])[0].tolist(), end]
     # The place that reads a token writes the next one: of that its row tells.
-    target = [writer.begin, *written.ids]
+    target = [target_begin(done.tokenizer), *written.ids]
     features = {"tokens": tf.constant([ids]), "target_tokens": tf.constant([target])}
     features |= {
         name: tf.ones_like(features[of])
@@ -90,7 +92,7 @@ def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
     shown = maps["attention/alignment"]
     source_map = maps.get("attention/source")
     reached = None if source_map is None else rollout(source_map.weights)
-    names = [*shown.looking[1:], done.tokenizer.vocabulary[writer.end]]
+    names = [*shown.looking[1:], done.tokenizer.vocabulary[end]]
     if path.suffix == ".npz":
         arrays: dict[str, Any] = {
             name.removeprefix("attention/"): of.weights for name, of in maps.items()

@@ -12,7 +12,7 @@ from pipelines.generation.measures import bleu_by_length, measures, signature
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar
-from pipelines.runs import try_file, write_picture
+from pipelines.runs import write_picture
 from pipelines.training.labels import labelled_rows, read_labelled
 from pipelines.training.tasks import pair_rows, pair_texts
 from tfattn.models.config import TransformerConfig
@@ -33,9 +33,8 @@ def labelled_split(done: Finished, files: tuple[str, ...]) -> tuple[Rows, Texts 
     flag = "files" if files else "validation"
     prefixes = getattr(objective, "prefix", ())
     table = read_labelled(data, files or recipes.held_out(data), flag, prefixes)
-    length = data.length or done.model.config.max_length
     pair = not isinstance(done.model.config, TransformerConfig)
-    rows = labelled_rows(table, objective, done.tokenizer, length, pair)
+    rows = labelled_rows(table, objective, done.tokenizer, done.length, pair)
     return rows, (table.texts, table.labels) if pair else None
 
 
@@ -68,13 +67,12 @@ def measure_written(
         beams: of the search; 1 = always the likeliest token.
         picture: where BLEU by length is drawn.
     """
-    if picture is not None:
-        try_file(picture, "picture", "a picture")
-    length = getattr(done.recipe.data, "length", None) or done.model.config.max_length
     sampling = Sampling(beams=beams) if beams > 1 else Sampling(greedy=True)
     writer = Writer(done.model, done.tokenizer, sampling)
     with bar("writing targets", len(sources)) as report:
-        found = writer.write(sources, length, progress=lambda n: report(n, "texts"), cut=length)
+        found = writer.write(
+            sources, done.length, progress=lambda n: report(n, "texts"), cut=done.length
+        )
     written = [texts[0].text for texts in found]
     by_length = bleu_by_length(sources, written, wanted)
     if picture is not None:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines import recipes
 from pipelines.data.randomness import uniform
-from pipelines.generation.generator import Generator
+from pipelines.generation.generator import Generator, text_added
 from pipelines.objectives import Objective, cell
 from tfattn.models.config import Head, Tokens
 from tfattn.models.sampling import Sampling
@@ -83,8 +83,9 @@ class CausalLM(Objective):
         *_, added = self._generator.stream([begin for begin, _ in parts], ADDED, 0)
         rows = ["| text | goes on | the model goes on |", "|---|---|---|"]
         for (begin, rest), said in zip(parts, added, strict=True):
-            shown = (cell(tokenizer.decode(part)) for part in (begin, rest, said))
-            rows.append(f"| {' | '.join(shown)} |")
+            shown = [tokenizer.decode(part) for part in (begin, rest)]
+            shown.append(text_added(tokenizer, begin, said))
+            rows.append(f"| {' | '.join(map(cell, shown))} |")
         return rows
 
 

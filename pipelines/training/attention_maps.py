@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.models.build import Model
 from tfattn.models.encoder_decoder import EncoderDecoder
+from tfattn.models.model_config import attends
 from tfattn.models.transformer import Transformer
 
 SHOWN = 24  # tokens on an axis at most: more cannot be read
@@ -34,7 +35,7 @@ def attention_maps(
     of one without attention.
     """
     row = {name: tensor[:1] for name, tensor in features.items()}
-    if getattr(model.config, "attention", True) is None:
+    if not attends(model.config):
         return {}
     _, weights = model(row, training=False, return_weights=True)
     source = _words(row["tokens"], row["segments"], tokenizer)

@@ -8,6 +8,7 @@ from pairs import PAIRS, T5, trained, words, write_pairs
 
 import pipelines.training.embedded
 from pipelines.__main__ import main
+from pipelines.training.engine import Engine
 
 NMT = "transformer-nmt-tiny"
 STEPS = ("--train.steps", "1", *QUICK)
@@ -128,6 +129,10 @@ OF_PAIRS = {
          "--train.batch-tokens", "4", "--data.vocab-size", "400"),
         r"train.batch_tokens: expected at least the \d+ places of the longest pair. Received: 4",
     ),
+    "heads of a recurrent network": (
+        ("bahdanau-tiny", "--model.heads", "4", "--data.train", "embedded:en-fr"),
+        r"^model.heads: expected none, for a RecurrentConfig has no such field. Received: 4",
+    ),
     "no pair that is short enough": (
         (NMT, "--data.train", "{f}/long.tsv", "--data.validation", "{f}/train.tsv",
          "--data.length", "8", "--data.vocab-size", "300", "--data.algorithm", "bpe"),
@@ -163,6 +168,10 @@ OF_RUNS = {
     ),
     "none of the best": ("--best 0", r"best: expected 1 to the 4 beams. Received: 0"),
     "no tokens": ("--tokens 0", r"tokens: expected 1 to 2\*\*14. Received: 0"),
+    "a penalty that one beam does not read": (
+        "--beams 1 --coverage-penalty 0.2",
+        r"coverage_penalty: expected none beside beams of 1.* Received: 0.2",
+    ),
     "no beams": ("--beams 0", r"beams: expected 1 to 1,024. Received: 0"),
     "a line of nothing": ("--file {f}/empty.txt", r"text: expected text. Received none in source"),
     "no such file": ("--file {f}/none.txt", r"none\.txt: "),
@@ -189,11 +198,19 @@ def test_a_single_stack_does_not_translate(finished, refused):
     said_by(refused, message, "translate", finished.pretrained, "--text", "the cat")
 
 
-def test_what_writes_no_targets_has_no_lengths_to_draw(finished, refused, tmp_path):
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Fail where something is measured, which takes long, before it is refused."""
+    monkeypatch.setattr(Engine, "evaluate", lambda *_: pytest.fail("it was measured"))
+
+
+def test_what_writes_no_targets_has_no_lengths_to_draw(finished, refused, tmp_path, request):
     words = ("evaluate", finished.classifier, "--picture", tmp_path / "a.png")
+    request.getfixturevalue("unmeasured")  # now that there is a classifier
     said_by(refused, r"picture: expected none, for .*classifier writes no targets", *words)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_picture_has_to_be_written_somewhere(run, refused, tmp_path):
     words = ("evaluate", run, "--picture", tmp_path / "none" / "a.png")
     said_by(refused, r"picture: expected a picture that can be written. Rec.*none/a\.png", *words)

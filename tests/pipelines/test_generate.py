@@ -12,8 +12,9 @@ import pytest
 from finished import QUICK, command
 
 from pipelines.__main__ import main
-from pipelines.generation.generator import Generator
+from pipelines.generation.generator import Generator, text_added
 from pipelines.inference.finished import open_finished
+from pipelines.tokenization.bytepair import train_bytepair
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -194,3 +195,9 @@ def test_an_export_with_no_room_for_a_prompt_is_refused(characters, tmp_path, ca
         assert main([*words, tokens]) == 2
         assert "tokens: expected 1 to 15, with room for a prompt" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_tokens_that_no_vocabulary_has_add_nothing(texts):
+    tokenizer = train_bytepair(texts, 270)
+    prompt, added = (tokenizer.encode_batch([text])[0].tolist() for text in ("the cat", " sat"))
+    assert text_added(tokenizer, prompt, [tokenizer.size, *added, tokenizer.size + 9]) == " sat"

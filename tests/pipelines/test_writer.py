@@ -136,6 +136,35 @@ def test_each_source_gives_what_it_gives_alone(sampling, models, tokenizer, sour
     assert [texts[0].ids for texts in together] == [texts[0].ids for texts in alone]
 
 
+def test_what_fills_a_batch_is_the_last_source_again(models, tokenizer, sources):
+    writer, seen = Writer(models["pair"], tokenizer, GREEDY, batch=3, jit=False), []
+    write = writer._write
+
+    def spied(tokens, *rest):
+        seen.append([row[row > 0].tolist() for row in tokens.numpy()])
+        return write(tokens, *rest)
+
+    writer._write = spied
+    writer.write(sources[:1], 3)  # no more than there are
+    writer.write(sources[:4], 3)
+    first, full, filled = seen
+    assert len(first) == 1 and len(full) == len(filled) == 3
+    assert filled[0] == filled[1] == filled[2] and filled[0] not in full
+
+
+def test_tokens_that_no_vocabulary_has_are_left_out(tokenizer):
+    spare = replace(RECURRENT, vocab_size=tokenizer.size + 3)
+    model = drawn(spare, recurrent.HEAD)
+    bias = model.weights_by_path()["tokens/bias"].value.numpy()
+    bias[tokenizer.size :] += 5.0
+    bias[tokenizer.separator_id] = -99.0
+    model.weights_by_path()["tokens/bias"].assign(bias)
+    sampling = Sampling(temperature=3.0)
+    ((text,),) = Writer(model, tokenizer, sampling, jit=False).write(["ba do"], 40)
+    assert 0 < len(text.ids) < 40 and not text.ended
+    assert max(text.ids) < tokenizer.size and text.text == tokenizer.decode(text.ids)
+
+
 def test_progress_counts_the_sources_that_are_done(models, tokenizer, sources):
     writer, seen = Writer(models["pair"], tokenizer, GREEDY, batch=3, jit=False), []
     writer.write(sources, 3, progress=seen.append)

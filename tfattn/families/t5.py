@@ -54,7 +54,7 @@ PRESETS = {
     "t5-large": changed(SMALL, **LARGE, hidden_dim=4096),
     "t5-3b": changed(SMALL, **{**LARGE, "heads": 32}, head_dim=128, hidden_dim=16_384),
     "t5-11b": changed(SMALL, **{**LARGE, "heads": 128}, head_dim=128, hidden_dim=65_536),
-    # Without dropout in pretraining, as released; fine-tuning turns it on again.
+    # The released ones were pretrained without dropout; the rates here are those of fine-tuning.
     "t5-v1.1-tiny": changed(SMALL, **{**TINY, "hidden_dim": 344}, **GATED),
     "t5-v1.1-mini": changed(SMALL, **{**MINI, "hidden_dim": 688}, **GATED),
     "t5-v1.1-small": changed(SMALL, **GATED, heads=6, depth=8, hidden_dim=1024),

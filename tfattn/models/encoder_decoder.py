@@ -1,5 +1,6 @@
 """`EncoderDecoder`: one stack reads a source, another writes a target and asks it (D2L 11.7)."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -108,7 +109,7 @@ class EncoderDecoder(keras.Model):
             and values (b g, s, e) that each block of the decoder asks.
         """
         read, segments, _ = self._read(features, False, False)
-        kept = [tensor for pair in self.decoder.remember(read) for tensor in pair]
+        kept = itertools.chain.from_iterable(self.decoder.remember(read))
         batch = ops.shape(read)[0]
         held = caches.empty(self.config.decoder, batch, length, self.compute_dtype)
         return held, (ops.cast(segments, "int32"), *kept)

@@ -21,6 +21,7 @@ from tfattn.models.build import Model
 from tfattn.models.config import Tokens
 from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.long_rows import draw, likeliest
+from tfattn.models.model_config import attends
 from tfattn.models.recurrent import RecurrentEncoderDecoder
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
@@ -57,7 +58,7 @@ def check(model: Model, sampling: Sampling) -> None:
             f"Received: {', '.join(head.name for head in heads) or 'no head'}; "
             f"{'causal' if causal else 'other'} masks."
         )
-    asks = isinstance(model, EncoderDecoder) or getattr(model.config, "attention", None) is not None
+    asks = not isinstance(model, Transformer) and attends(model.config)
     if sampling.coverage_penalty and not asks:
         raise InputError(
             "Sampling.coverage_penalty: expected none of a model that attends to no source. "

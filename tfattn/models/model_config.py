@@ -14,6 +14,8 @@ Config = TypeVar("Config", bound=ModelConfig)
 def changed(config: Config, **fields: Any) -> Config:
     """Return `config` with other values of these fields, of both sides where it has two.
 
+    A `vocab_size` is that of both sides of a recurrent model too.
+
     Raises:
         InputError: a field that this kind does not have.
     """
@@ -27,7 +29,14 @@ def changed(config: Config, **fields: Any) -> Config:
                 f"{kind}.{name}: expected none, for a {kind} has no such field. "
                 f"Received: {value!r}."
             )
+    if isinstance(config, RecurrentConfig) and "vocab_size" in fields:
+        fields = {"source_vocab_size": None, **fields}
     return replace(config, **fields)
+
+
+def attends(config: ModelConfig) -> bool:
+    """Return whether there is attention in a model: in all but recurrent ones without."""
+    return not isinstance(config, RecurrentConfig) or config.attention is not None
 
 
 def position_limit(config: ModelConfig) -> int | None:

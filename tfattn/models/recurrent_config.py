@@ -34,7 +34,7 @@ class RecurrentConfig(Spec):
     vocab_size: int = 10_000  # of the target, and of the source unless it has its own
     source_vocab_size: int | None = None
     shared: bool = False  # one matrix of embeddings for both
-    max_length: int = 64  # tokens that are decoded at most
+    max_length: int = 64  # tokens of a side at most where no data says; the model has no limit
     pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
     dropout: float = 0.0  # of embeddings, between layers, of what the head reads (arXiv:1409.2329)
     # Of new embeddings: normal, cut at two standard deviations. Where it is small gates hardly
