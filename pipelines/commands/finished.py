@@ -69,9 +69,9 @@ class Export:
 
     It gives labels and probabilities, or numbers, or a vector (masked models),
 
-    or the text that follows (causal models), or the target of a source (--beams 4: as `translate`).
+    or the text that follows (causal models), or the target of a source (T5, translation).
 
-    The sampling flags are for these two.
+    The sampling flags are for these two; without them a target is found by beams of 4.
 
     Example: python -m pipelines export runs/reviews --out exported
     """

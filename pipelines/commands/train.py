@@ -36,8 +36,8 @@ class Pretrain:
     --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
     """
 
-    # Such as bert-mini; `python -m pipelines presets` lists them. `pretrain PRESET --help` shows the
-    # flags of its data and objective.
+    # Such as bert-mini; `python -m pipelines presets` lists them. `pretrain PRESET --help` shows
+    # the flags of its data and objective.
     preset: PresetName = None
     out: Folder = None  # run directory; the same command again resumes; none: runs/PRESET
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from

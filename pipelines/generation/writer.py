@@ -131,7 +131,7 @@ class Writer:
         number = tf.constant(filled, tf.int64)
         draws = uniform(seed, DRAW, number * 0, number, length)
         limit = tf.constant(tokens + 1)
-        found = self._write(width, length)(*map(tf.constant, given), limit, draws)
+        found = self._write(size, width, length)(*map(tf.constant, given), limit, draws)
         tokens_, segments, scores, ended = (x.numpy() for x in found)
         for place in range(len(rows)):
             texts = []
@@ -144,13 +144,13 @@ class Writer:
                     texts.append(Written(ids, text, score, bool(ended[place, k])))
             yield texts
 
-    def _program(self, width, length):
-        """Return what writes targets of at most `length` columns from sources of `width`.
+    def _program(self, size, width, length):
+        """Return what writes targets of at most `length` columns from `size` sources.
 
         Traced by hand: TensorFlow would warn of a function that it has to trace so often.
         """
-        source = tf.TensorSpec((self.batch, width), tf.int32)
-        draws = tf.TensorSpec((self.batch, length), tf.float32)
+        source = tf.TensorSpec((size, width), tf.int32)
+        draws = tf.TensorSpec((size, length), tf.float32)
         program = tf.function(
             lambda tokens, segments, *rest: self._written(tokens, segments, length, *rest),
             jit_compile=self._jit,

@@ -19,6 +19,7 @@ from tfattn.models.config import TransformerConfig
 from tfattn.models.sampling import Sampling
 
 PARTIAL = ".export.tmp"  # while it is written
+TARGETS = Sampling(beams=4)  # how a target is found unless something else is asked for
 
 
 class Features(tf.Module):
@@ -128,7 +129,8 @@ def export(
         out: receives the version.
         tokens: that follow a text at most; None = half of the model's context, or of a target as
             many as in training.
-        sampling: how they are chosen; None = from all tokens by their probabilities.
+        sampling: how they are chosen; None and `Sampling()` = from all tokens by their
+            probabilities, or of a model of a source and a target by beams, as `translate` does.
 
     Raises:
         InputError: no finished run, or an output folder that cannot be written or holds other
@@ -166,7 +168,8 @@ def served(
     """Return the module that is saved for a finished run."""
     objective = done.recipe.objective
     if not isinstance(done.model.config, TransformerConfig):
-        return Writes(done, done.length if tokens is None else tokens, sampling or Sampling())
+        chosen = TARGETS if sampling in (None, Sampling()) else sampling
+        return Writes(done, done.length if tokens is None else tokens, chosen)
     if isinstance(objective, recipes.CausalLM | recipes.TextToText):
         half = max(1, done.model.config.max_length // 2)
         return Continues(done, half if tokens is None else tokens, sampling or Sampling())

@@ -140,11 +140,11 @@ def decoded(texts):
 
 def test_the_export_finds_what_the_translation_finds(runs, tmp_path):
     run = runs[KINDS[0]]
-    said, signatures = exported(run, tmp_path, "--beams", "3")
+    said, signatures = exported(run, tmp_path)
     assert (said["inputs"], said["outputs"]) == (["text"], ["scores", "text", "texts"])
     assert list(signatures) == ["serving_default"]
     found = signatures["serving_default"](text=tf.constant(SOURCES))
-    words = ("translate", run, "--text", *SOURCES, "--tokens", "9", "--beams", "3", "--best", "3")
+    words = ("translate", run, "--text", *SOURCES, "--tokens", "9", "--best", "4")
     wanted = command(*words)
     assert decoded(found["text"]) == wanted["texts"]
     for row, best in enumerate(wanted["best"]):
