@@ -166,6 +166,8 @@ def served(
     data, objective = done.recipe.data, done.recipe.objective
     if not isinstance(done.model.config, TransformerConfig):
         length = getattr(data, "length", None) or done.model.config.max_length
+        if tokens is not None and not 1 <= tokens <= 2**14:
+            raise InputError(f"tokens: expected 1 to 2**14. Received: {tokens}.")
         return Writes(done, length if tokens is None else tokens, sampling or Sampling())
     if isinstance(objective, recipes.CausalLM | recipes.TextToText):
         half = max(1, done.model.config.max_length // 2)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.generation.writer import Writer, Written
+from pipelines.generation.writer import BATCH, Writer, Written
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar, console, say
 from pipelines.runs import try_file, write_picture
@@ -57,7 +57,8 @@ def translate(
     if attention is not None and getattr(done.model.config, "attention", "") is None:
         raise InputError(f"attention: expected a model that has some. Received: {done.run.folder}.")
     many = len(sources) > MANY
-    writer = Writer(done.model, done.tokenizer, sampling, jit=many)
+    batch = min(BATCH, len(sources))  # of few no more are written
+    writer = Writer(done.model, done.tokenizer, sampling, batch, jit=many)
     given = [done.before + source for source in sources]
     with bar("translating", len(sources)) as report:
         found = writer.write(given, tokens, best, seed, lambda n: report(n, "texts"))

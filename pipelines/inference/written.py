@@ -12,7 +12,7 @@ from pipelines.generation.measures import bleu_by_length, measures, signature
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar
-from pipelines.runs import try_file, write_picture
+from pipelines.runs import write_picture
 from pipelines.training.labels import labelled_rows, read_labelled
 from pipelines.training.tasks import pair_rows, pair_texts
 from tfattn.models.config import TransformerConfig
@@ -67,8 +67,6 @@ def measure_written(
         beams: of the search; 1 = always the likeliest token.
         picture: where BLEU by length is drawn.
     """
-    if picture is not None:
-        try_file(picture, "picture", "a picture")
     length = getattr(done.recipe.data, "length", None) or done.model.config.max_length
     sampling = Sampling(beams=beams) if beams > 1 else Sampling(greedy=True)
     writer = Writer(done.model, done.tokenizer, sampling)
