@@ -248,8 +248,11 @@ def try_file(path: Path, flag: str, kind: str) -> None:
         kind: what it is, for people, such as "a picture".
 
     Raises:
-        InputError: a folder or a name in which nothing can be written.
+        InputError: a folder or a name in which nothing can be written, or no file but a device.
     """
+    if not path.name or os.path.exists(path) and not os.path.isfile(path):
+        kept = "a folder" if os.path.isdir(path) else "no regular file"
+        raise InputError(f"{flag}: expected {kind} that can be written. Received: {path}: {kept}.")
     temporary = _beside(path)
     try:
         temporary.touch()

@@ -11,7 +11,7 @@ import tyro
 from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.recipes import Recipe
-from pipelines.runs import find_run, user_path
+from pipelines.runs import find_run, try_file, user_path
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -53,10 +53,14 @@ class Evaluate:
         Sampling(beams=self.beams)
         find_run(self.run_, finished=True)
         check_files("files", self.data.files)
+        picture = None if self.picture is None else user_path(self.picture)
+        if picture is not None:
+            if picture.suffix.lower() != ".png":
+                raise InputError(f"picture: expected a .png. Received: {self.picture}.")
+            try_file(picture, "picture", "a picture")
         import_tensorflow()
         from pipelines.inference.evaluate import evaluate, print_table
 
-        picture = None if self.picture is None else user_path(self.picture)
         measured = (self.data.files, self.batch, self.stride, self.beams, picture)
         numbers = evaluate(self.run_, *measured)
         print_table(self.run_, numbers)

@@ -68,15 +68,20 @@ def parse(kind: type, words: list[str], prog: str, default: Any = None) -> Any:
 def glance(kind: type, words: list[str]) -> Any:
     """Return the command as its class has the defaults, or None where the words are no command.
 
-    Flags that it does not know are passed over: they may be those of the preset's objective.
+    Flags that it does not know are passed over: they may be those of the preset's objective. Where
+    a flag of a group has a bad value, all of these are: it is told in the second reading.
     """
     silent = io.StringIO()
     asked = [word for word in words if word not in ("-h", "--help")]
-    try:
-        with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent), registry():
-            return tyro.cli(kind, args=asked, prog="", return_unknown_args=True)[0]
-    except (SystemExit, InputError):
-        return None
+    for given in (asked, _without_groups(asked)):
+        with (
+            contextlib.suppress(SystemExit, InputError),
+            contextlib.redirect_stderr(silent),
+            contextlib.redirect_stdout(silent),
+            registry(),
+        ):
+            return tyro.cli(kind, args=given, prog="", return_unknown_args=True)[0]
+    return None
 
 
 def is_given(words: list[str], flag: str) -> bool:
@@ -123,6 +128,17 @@ def registry() -> constructors.ConstructorRegistry:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _without_groups(words: list[str]) -> list[str]:
+    """Return the words without flags such as --train.steps, and without what follows them."""
+    kept, grouped = [], False
+    for word in words:
+        if word.startswith("--"):
+            grouped = "." in word.partition("=")[0]
+        if not grouped:
+            kept.append(word)
+    return kept
 
 
 def check_files(flag: str, files: tuple[str, ...]) -> None:

@@ -75,6 +75,6 @@ def scaling_defaults(seen: Scaling | None, words: list[str]) -> Scaling:
     """Return the flags' defaults: data and steps of the first preset in `words`."""
     found = Scaling(own_rates=not flags.is_given(words, "--train.rate"))
     recipe = RECIPES.get(seen.presets[0]) if seen is not None and seen.presets else None
-    if recipe is None:
+    if recipe is None or not isinstance(recipe.data, TextData):  # which is told later
         return found
     return replace(found, data=cast(TextData, recipe.data), train=recipe.train)

@@ -71,8 +71,13 @@ def _of_task(found, task):
     if isinstance(found.objective, type(objective)):
         return found
     kind = DATA[type(objective)]
-    data = found.data if isinstance(found.data, kind) else kind()
-    return replace(found, objective=objective, data=data)
+    if isinstance(found.data, kind):
+        return replace(found, objective=objective)
+    if kind is not TextData:
+        return replace(found, objective=objective, data=kind())
+    # From pairs to texts: in the same vocabulary, and in rows that are all of one length.
+    data, train = TextData(algorithm=found.data.algorithm), replace(found.train, batch_tokens=None)
+    return replace(found, objective=objective, data=data, train=train)
 
 
 def _going_on(folder):

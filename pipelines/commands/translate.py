@@ -3,6 +3,7 @@
 Nothing here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -53,7 +54,7 @@ class Translate:
         find_run(self.run_, finished=True)
         sources = [text.strip() for text in self.text]
         if self.file is not None:
-            sources += [line.strip() for line in lines(user_path(self.file))]
+            sources += [line.strip() for line in lines(user_path(self.file), advice="")]
         if not sources:
             raise InputError("text: expected at least one --text, or a --file. Received none.")
         empty = [number for number, source in enumerate(sources, 1) if not source]
@@ -66,6 +67,10 @@ class Translate:
             raise InputError(f"attention: expected a .png or an .npz. Received: {attention}.")
         out = None if self.out is None else user_path(self.out)
         if out is not None:
+            file = None if self.file is None else user_path(self.file)
+            for flag, other in (("file", file), ("attention", attention)):
+                if other is not None and os.path.realpath(other) == os.path.realpath(out):
+                    raise InputError(f"out: expected another file than {flag}. Received: {out}.")
             try_file(out, "out", "a file")
         import_tensorflow()
         from pipelines.inference.finished import open_finished

@@ -93,6 +93,7 @@ def poisson_spans(draws: Tensor, count: Tensor, rate: float, span: float) -> Spa
     """
     length = draws.shape[1] // 2
     noise = _round(tf.cast(count, tf.float64) * rate)
+    noise = tf.minimum(noise, tf.maximum(count - 1, 0))  # of every text something is left
     most = min(2 * span_sizes(max(length, 2), rate, span)[1] + 4, length)
     sizes = _poisson(draws[:, :most], span)
     before = tf.cumsum(sizes, axis=1) - sizes

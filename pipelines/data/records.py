@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 TFDS = "tfds:"  # begins what is no file
 _SURROGATES = re.compile("[\ud800-\udfff]")  # half characters, which JSON can spell
-_ACCEPT = "--data.encoding-errors replace accepts it"
+_ACCEPT = "; --data.encoding-errors replace accepts it"
 
 
 @contextlib.contextmanager
@@ -33,6 +33,8 @@ def data_flag(files: str) -> Iterator[None]:
         yield
     except InputError as error:
         name, _, rest = str(error).partition(": ")
+        if name == "vocab_size":
+            raise InputError(f"data.{error}") from None
         if name not in ("files", "documents", "store", "locale", "locales"):
             raise
         raise InputError(f"data.{files}: {rest}") from None
@@ -67,8 +69,13 @@ def suffix(path: Path) -> str:
     return (Path(path.stem) if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
-def lines(path: Path, encoding_errors: Encoding = "strict") -> Iterator[str]:
+def lines(path: Path, encoding_errors: Encoding = "strict", advice: str = _ACCEPT) -> Iterator[str]:
     """Yield the lines with their ends, unpacked and without a byte order mark.
+
+    Args:
+        path: of the file.
+        encoding_errors: whether bytes that are not UTF-8 are an error or become U+FFFD.
+        advice: what to do about them, at the end of the complaint.
 
     Raises:
         InputError: a file that cannot be read, is damaged, or is not UTF-8.
@@ -82,7 +89,7 @@ def lines(path: Path, encoding_errors: Encoding = "strict") -> Iterator[str]:
                 except UnicodeDecodeError as error:
                     raise InputError(
                         f"{path}, line {number}: expected UTF-8. Received: byte "
-                        f"0x{data[error.start]:02x} at offset {offset + error.start}; {_ACCEPT}."
+                        f"0x{data[error.start]:02x} at offset {offset + error.start}{advice}."
                     ) from None
                 yield text.removeprefix("\ufeff") if number == 1 else text
                 offset += len(data)
@@ -130,8 +137,7 @@ def text_of(value: Any, where: str, encoding_errors: Encoding = "strict") -> str
     if half := _SURROGATES.search(value):
         if encoding_errors == "strict":
             raise InputError(
-                f"{where}: expected Unicode text. Received: half a character, {half[0]!r}; "
-                f"{_ACCEPT}."
+                f"{where}: expected Unicode text. Received: half a character, {half[0]!r}{_ACCEPT}."
             )
         value = _SURROGATES.sub("\ufffd", value)
     return value.strip()

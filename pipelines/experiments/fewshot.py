@@ -20,6 +20,7 @@ from pipelines.inference.finished import Finished
 from pipelines.progress import bar
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
+from tfattn.models.config import TransformerConfig
 
 
 def normalizer(
@@ -76,6 +77,11 @@ def few_shot(
         InputError: a model of another kind, one class only, another number of words, labels that
             the vocabulary cannot tell apart, or more demonstrations than there are.
     """
+    if not isinstance(done.model.config, TransformerConfig):
+        raise InputError(
+            f"{done.run.folder}: expected a language model that continues texts, such as a GPT. "
+            "Received: a model of a source and a target."
+        )
     classes, pool = classes_of(test), test if train is None else train
     words = trials.words or classes
     if len(words) != len(classes):

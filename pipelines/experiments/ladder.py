@@ -61,6 +61,11 @@ def sizes(presets: tuple[str, ...], widths: tuple[int, ...]) -> dict[str, Recipe
     for name in presets:
         if name not in RECIPES:
             raise InputError(f"presets: {unknown('preset', name, RECIPES)}")
+        if not isinstance(RECIPES[name].model, TransformerConfig):
+            raise InputError(
+                "presets: expected a single stack, such as a BERT or a GPT. Received: "
+                f"{name}, a model of a source and a target."
+            )
     if len(presets) != 1:
         if widths:
             raise InputError(

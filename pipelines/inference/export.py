@@ -168,6 +168,8 @@ def served(
     """Return the module that is saved for a finished run."""
     objective = done.recipe.objective
     if not isinstance(done.model.config, TransformerConfig):
+        if tokens is not None and not 1 <= tokens <= 2**14:
+            raise InputError(f"tokens: expected 1 to 2**14. Received: {tokens}.")
         chosen = TARGETS if sampling in (None, Sampling()) else sampling
         return Writes(done, done.length if tokens is None else tokens, chosen)
     if isinstance(objective, recipes.CausalLM | recipes.TextToText):

@@ -58,7 +58,7 @@ def open_finished(folder: str) -> Finished:
             f"{run.resolved}: expected what the model in {run.model} learnt. "
             f"Received: {type(recipe.objective).__name__}."
         )
-    return Finished(run, recipe, model, load_tokenizer(run.model))
+    return Finished(run, recipe, model, load_tokenizer(run.model, model.config.vocab_size))
 
 
 def _fits(objective, heads):

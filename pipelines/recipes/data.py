@@ -90,6 +90,11 @@ class PairData(Data):
                 "data.source: expected both a source and a target column, or neither. "
                 f"Received: {self.source} and {self.target}."
             )
+        if self.source is not None and self.source == self.target:
+            raise InputError(
+                "data.source: expected another column than that of the target. "
+                f"Received: {self.source} for both."
+            )
         _check_length(self.length)
         _check_vocabulary(self.vocab_size)
 

@@ -60,6 +60,11 @@ class TextInfilling(Objective):
     def __post_init__(self):
         super().__post_init__()
         _check_spans(self)
+        if self.rate * (1 + self.span) > self.span:  # a token is left between two spans
+            raise InputError(
+                f"objective.rate: expected at most {self.span / (1 + self.span):.3g} for spans of "
+                f"{self.span:g}, between which tokens are left. Received: {self.rate}."
+            )
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,9 @@ def unescaped(text: str) -> str:
 
 
 def _check_spans(spec):
-    if not 0 < spec.rate < 1:
+    if not 0 < spec.rate <= 0.9:  # over it rows of what is left are of very long texts
         raise InputError(
-            f"objective.rate: expected a share between 0 and 1. Received: {spec.rate}."
+            f"objective.rate: expected a share over 0 and up to 0.9. Received: {spec.rate}."
         )
     if not 1 <= spec.span <= 100:
         raise InputError(f"objective.span: expected 1 to 100 tokens. Received: {spec.span}.")

@@ -74,17 +74,25 @@ class Tokenizer(Protocol):
         ...
 
 
-def load_tokenizer(folder: str | Path) -> Tokenizer:
+def load_tokenizer(folder: str | Path, most: int | None = None) -> Tokenizer:
     """Read the tokenizer of a folder.
 
+    Args:
+        folder: with its files.
+        most: tokens of the model there; None = there is no model.
+
     Raises:
-        InputError: none there, or one that is malformed.
+        InputError: none there, one that is malformed, or one of more tokens.
     """
     kinds = {CHARACTERS: Characters, BYTEPAIR: BytePair, UNIGRAM: Unigram}
-    for name, kind in kinds.items():
-        if (Path(folder).expanduser() / name).exists():
-            return kind.load(folder)
-    return WordPiece.load(folder)
+    there = (kind for name, kind in kinds.items() if (Path(folder).expanduser() / name).exists())
+    found = next(there, WordPiece).load(folder)
+    if most is not None and found.size > most:
+        raise InputError(
+            f"{folder}: expected a vocabulary of at most the {most} tokens that config.json "
+            f"speaks of. Received: {found.size}."
+        )
+    return found
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -38,14 +38,14 @@ def read_labelled(
     """
     if not files:
         raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
-    if recipes.is_embedded(files):
-        data = replace(data, text="text", label="summary")
-        files = (str(embedded_table(files[0], flag)),)
     if len(prefixes) > 1 and len(prefixes) != len(files):
         raise InputError(
             f"text2text.prefix: expected one for all files, or one for each of the {len(files)} of "
             f"--data.{flag}. Received: {len(prefixes)}."
         )
+    if recipes.is_embedded(files):
+        data = replace(data, text="text", label="summary")
+        files = (str(embedded_table(files[0], flag)),)
     groups = [(name,) for name in files] if len(prefixes) > 1 else [files]
     tables = []
     with data_flag(flag):

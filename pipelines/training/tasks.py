@@ -79,12 +79,7 @@ def starting_point(recipe: Recipe) -> Start | None:
     if not folder.is_dir():
         raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
     config, heads, weights = tfattn.read(folder)
-    tokenizer = load_tokenizer(folder)
-    if tokenizer.size > config.vocab_size:
-        raise InputError(
-            f"{folder}: expected a vocabulary of at most the {config.vocab_size} tokens that "
-            f"config.json speaks of. Received: {tokenizer.size}."
-        )
+    tokenizer = load_tokenizer(folder, config.vocab_size)
     return Start(str(folder), config, heads, weights, tokenizer)
 
 

@@ -218,6 +218,12 @@ def test_a_mask_stands_for_each_span_and_the_whole_text_is_written(length, given
         assert all(pair != (MASK, MASK) for pair in zip(wanted, wanted[1:], strict=False))
 
 
+def test_of_a_short_text_something_is_left_out_and_something_kept():
+    draws, _, counts = batch([2] * 20, 4)
+    spans = poisson_spans(draws, counts, 0.75, 3.0)
+    assert spans.sizes.numpy().sum(axis=1).max() == 1
+
+
 def test_spans_are_as_likely_at_the_end_of_a_text_as_at_its_begin():
     rows, count = 4000, 12
     draws, tokens, counts = batch([count] * rows, 20)

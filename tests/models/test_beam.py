@@ -101,5 +101,5 @@ def test_single_tokens_are_not_chosen_beside_it():
             Sampling(beams=beams)
     with pytest.raises(InputError, match="length_penalty: expected none beside beams of 1"):
         Sampling(length_penalty=2.0)
-    with pytest.raises(InputError, match="length_penalty: expected 0 or more"):
+    with pytest.raises(InputError, match="length_penalty: expected 0 to 10"):
         Sampling(beams=2, length_penalty=-1.0)

@@ -102,7 +102,7 @@ def test_texts_that_leave_out_less_win(model, array):
 def test_it_is_refused_where_it_says_nothing():
     with pytest.raises(InputError, match="coverage_penalty: expected none beside beams of 1"):
         Sampling(coverage_penalty=0.2)
-    with pytest.raises(InputError, match=re.escape("coverage_penalty: expected 0 or more")):
+    with pytest.raises(InputError, match=re.escape("coverage_penalty: expected 0 to 100")):
         Sampling(beams=2, coverage_penalty=-0.1)
     deaf = test_recurrent_model.drawn(test_recurrent_model.CONFIGS["d2l-gru"])
     message = "coverage_penalty: expected none of a model that attends to no source"

@@ -1,6 +1,8 @@
 """What encoder-decoders cannot use is answered by one sentence that names the flag or the file."""
 
+import os
 import re
+import shutil
 
 import pytest
 from finished import QUICK, command
@@ -8,6 +10,9 @@ from pairs import PAIRS, T5, trained, words, write_pairs
 
 import pipelines.training.embedded
 from pipelines.__main__ import main
+from pipelines.commands.table import defaults
+from pipelines.tokenization.characters import train_characters
+from pipelines.training import labels
 from pipelines.training.engine import Engine
 
 NMT = "transformer-nmt-tiny"
@@ -24,6 +29,9 @@ def folder(tmp_path_factory):
     (folder / "empty.txt").write_text("one\n\ntwo\n")
     write_pairs(folder / "long.tsv", [(f"{a}, {a}, {a}", f"{b}, {b}, {b}") for a, b in PAIRS])
     (folder / "hole.tsv").write_text("one\tun\ntwo\t\n")
+    (folder / "bytes.txt").write_bytes(b"a\xff\n")
+    (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -82,6 +90,18 @@ OF_TEXTS = {
         ("t5-tiny", "--objective.span", "0.5"),
         r"objective.span: expected 1 to 100 tokens. Received: 0.5",
     ),
+    "nearly all of a text left out": (
+        ("t5-tiny", "--objective.rate", "0.99"),
+        r"objective.rate: expected a share over 0 and up to 0.9. Received: 0.99",
+    ),
+    "masks without a token between them": (
+        ("t5-tiny", "--task", "text-infilling", "--objective.rate", "0.8"),
+        r"objective.rate: expected at most 0.75 for spans of 3, between .* Received: 0.8",
+    ),
+    "a small vocabulary": (
+        ("t5-tiny", "--data.vocab-size", "20"),
+        r"data.vocab_size: expected at least \d+. Received: 20",
+    ),
     "two averages": (
         ("t5-tiny", "--train.average", "2", "--train.ema", "0.9"),
         r"train.average: expected none beside ema. Received: 2",
@@ -133,6 +153,15 @@ OF_PAIRS = {
         ("bahdanau-tiny", "--model.heads", "4", "--data.train", "embedded:en-fr"),
         r"^model.heads: expected none, for a RecurrentConfig has no such field. Received: 4",
     ),
+    "a bad value beside the flags of pairs": (
+        (NMT, "--data.train", "{f}/train.tsv", "--train.batch", "0"),
+        r"train.batch: expected at least 1. Received: 0",
+    ),
+    "one column for both": (
+        (NMT, "--data.train", "{f}/train.tsv", "--data.validation", "{f}/train.tsv",
+         "--data.source", "en", "--data.target", "en"),
+        r"data.source: expected another column than that of the target. Received: en for both",
+    ),
     "no pair that is short enough": (
         (NMT, "--data.train", "{f}/long.tsv", "--data.validation", "{f}/train.tsv",
          "--data.length", "8", "--data.vocab-size", "300", "--data.algorithm", "bpe"),
@@ -167,6 +196,36 @@ OF_RUNS = {
         "--best 3 --beams 2", r"best: expected 1 to the 2 beams. Received: 3"
     ),
     "none of the best": ("--best 0", r"best: expected 1 to the 4 beams. Received: 0"),
+    "a penalty without beams": (
+        "--beams 1 --length-penalty 2",
+        r"length_penalty: expected none beside beams of 1.* Received: 2.0",
+    ),
+    "a penalty of no number": ("--beams 1 --coverage-penalty nan", r"coverage_penalty: .* nan"),
+    "a penalty over all measure": (
+        "--length-penalty 1e30", r"length_penalty: expected 0 to 10. Received: 1e\+30"
+    ),
+    "a folder to draw in": (
+        "--attention {f}/folder.png",
+        r"attention: expected a file that can be written. Received: .*\.png: a folder",
+    ),
+    "a folder to write in": (
+        "--out {f}/folder.png", r"out: expected a file that can be written. Received: .*: a folder"
+    ),
+    "a pipe to write to": (
+        "--out {f}/pipe",
+        r"out: expected a file that can be written. Received: .*pipe: no regular file",
+    ),
+    "nothing to write in": (
+        "--out=", r"out: expected a file that can be written. Received: \.: a folder"
+    ),
+    "the sources to write over": (
+        "--file {f}/a.en --out {f}/a.en", r"out: expected another file than file. Received: .*a\.en"
+    ),
+    "a picture to write over": (
+        "--attention {t}/a.png --out {t}/a.png",
+        r"out: expected another file than attention. Received: .*a\.png",
+    ),
+    "bytes that are not UTF-8": ("--file {f}/bytes.txt", r"byte 0xff at offset 1\.$"),
     "no tokens": ("--tokens 0", r"tokens: expected 1 to 2\*\*14. Received: 0"),
     "a penalty that one beam does not read": (
         "--beams 1 --coverage-penalty 0.2",
@@ -210,10 +269,55 @@ def test_what_writes_no_targets_has_no_lengths_to_draw(finished, refused, tmp_pa
     said_by(refused, r"picture: expected none, for .*classifier writes no targets", *words)
 
 
-@pytest.mark.usefixtures("unmeasured")
-def test_a_picture_has_to_be_written_somewhere(run, refused, tmp_path):
-    words = ("evaluate", run, "--picture", tmp_path / "none" / "a.png")
-    said_by(refused, r"picture: expected a picture that can be written. Rec.*none/a\.png", *words)
+@pytest.mark.parametrize("name", ["none/a.png", "folder.png"])
+def test_a_picture_has_to_be_written_somewhere(name, run, folder, refused):
+    words = ("evaluate", run, "--picture", folder / name)
+    said_by(refused, rf"picture: expected a picture that can be written. Rec.*{name}", *words)
+
+
+def test_a_picture_of_bleu_is_a_png(run, refused, tmp_path):
+    words = ("evaluate", run, "--picture", tmp_path / "a.jpg")
+    said_by(refused, r"picture: expected a \.png. Received: .*a\.jpg", *words)
+
+
+@pytest.mark.parametrize("tokens", ["0", "-1", "100000000"])
+def test_an_export_writes_some_tokens(tokens, run, refused, tmp_path):
+    words = ("export", run, "--out", tmp_path / "out", f"--tokens={tokens}")
+    said_by(refused, rf"tokens: expected 1 to 2\*\*14. Received: {tokens}", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_vocabulary_of_another_model_is_refused(run, refused, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    train_characters(map(chr, range(1000, 1900)), 900).save(tmp_path / "run" / "model")
+    message = r"run/model: expected a vocabulary of at most the \d+ tokens .* Received: 90\d"
+    said_by(refused, message, "translate", tmp_path / "run", "--text", "two")
+
+
+def test_prefixes_are_counted_before_documentation_is_read(run, refused, monkeypatch, tmp_path):
+    monkeypatch.setattr(labels, "embedded_table", None)
+    words = ("finetune", "text2text", "--init", run, "--data.train", "embedded:summaries")
+    words += ("--text2text.prefix", "a: ", "b: ", "--out", tmp_path / "out")
+    said_by(refused, r"text2text.prefix: expected one .* the 1 of --data.train. Rec.* 2", *words)
+
+
+def test_a_model_of_pairs_continues_no_demonstrations(run, finished, refused, tmp_path):
+    table = finished.labelled()[1]
+    words = ("fewshot", run, "--data.files", table, "--out", tmp_path / "a.png")
+    said_by(refused, r"seq2seq-tiny: expected a language model that continues texts", *words)
+
+
+@pytest.mark.parametrize("presets", ["t5-tiny", "t5-tiny t5-mini", "seq2seq-tiny bert-tiny"])
+def test_no_laws_are_fitted_to_models_of_pairs(presets, refused, tmp_path):
+    words = ("scaling", "--presets", *presets.split(), "--out", tmp_path / "out")
+    message = rf"presets: expected a single stack.* Received: {presets.split()[0]}, a model"
+    said_by(refused, message, *words)
+
+
+@pytest.mark.parametrize("preset", [NMT, "seq2seq-tiny"])
+def test_a_model_for_pairs_learns_from_text_without_more_flags(preset):
+    found, _ = defaults("pretrain", [preset, "--task", "span-corruption"])
+    assert (found.data.algorithm, found.train.batch_tokens) == ("unigram", None)
 
 
 def test_a_recurrent_model_fills_no_mask(run, refused):

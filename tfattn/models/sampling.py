@@ -32,8 +32,8 @@ class Sampling(Spec):
             ("top_p", "a share over 0 and up to 1", lambda x: 0 < x <= 1),
             ("repetition_penalty", "a number over 0", lambda x: x > 0),
             ("beams", "1 to 1,024", lambda x: 1 <= x <= 1024),
-            ("length_penalty", "0 or more", lambda x: x >= 0),
-            ("coverage_penalty", "0 or more", lambda x: x >= 0),
+            ("length_penalty", "0 to 10", lambda x: 0 <= x <= 10),
+            ("coverage_penalty", "0 to 100", lambda x: 0 <= x <= 100),
         ):
             value = getattr(self, name)
             if value is not None and not holds(value):
