@@ -140,9 +140,12 @@ def test_what_fills_a_batch_is_the_last_source_again(models, tokenizer, sources)
     writer, seen = Writer(models["pair"], tokenizer, GREEDY, batch=3, jit=False), []
     write = writer._write
 
-    def spied(tokens, *rest):
-        seen.append([row[row > 0].tolist() for row in tokens.numpy()])
-        return write(tokens, *rest)
+    def spied(*sizes):
+        def run(tokens, *rest):
+            seen.append([row[row > 0].tolist() for row in tokens.numpy()])
+            return write(*sizes)(tokens, *rest)
+
+        return run
 
     writer._write = spied
     writer.write(sources[:1], 3)  # no more than there are
