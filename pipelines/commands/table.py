@@ -17,7 +17,7 @@ from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
 from pipelines.commands.translate import Translate
 from pipelines.defaults import OBJECTIVES, RECIPES, TASKS
-from pipelines.recipes import DATA, Recipe, TableData, TextData
+from pipelines.recipes import DATA, PairData, Recipe, TableData, TextData
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.models.config import TransformerConfig
@@ -88,6 +88,9 @@ def _going_on(folder):
             new = TextData()
             data = replace(recipe.data, files=new.files, validation=(), tokenizer=None)
             return Pretrain(objective=recipe.objective, data=data)
+        if isinstance(recipe.data, PairData):
+            pairs = replace(recipe.data, train=PairData().train, validation=(), tokenizer=None)
+            return Pretrain(objective=recipe.objective, data=pairs)
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         heads = described.get("heads", ())

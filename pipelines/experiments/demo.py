@@ -30,7 +30,7 @@ from pipelines.inference.finished import open_finished
 from pipelines.progress import console, say
 from pipelines.recipes import Recipe, TableData, TextData, TrainConfig
 from pipelines.runs import write_atomically
-from pipelines.training.texts import CACHE, embedded_corpus
+from pipelines.training.texts import embedded_corpus
 from pipelines.training.train import train
 from tfattn.families import preset
 from tfattn.mechanisms.masks import Everything, Window
@@ -51,8 +51,7 @@ SENTENCES = (
 def demo(out: Path, steps: int | None = None, seeds: int = 3) -> dict[str, Any]:
     """Go the whole way in the directory `out`, or finish what an earlier call began."""
     began = time.monotonic()
-    embedded_corpus()
-    task = CACHE / "task"
+    task = embedded_corpus() / "task"
 
     say("\n[bold]1. Pretraining[/bold]: a small BERT learns English from docstrings")
     pretrained = out / "pretrain"

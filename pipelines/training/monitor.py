@@ -29,7 +29,7 @@ class Monitor:
         self.settings = recipe.monitor
         kept = []
         if run.metrics.exists():
-            lines = run.metrics.read_text(encoding="utf-8").splitlines()
+            lines = run.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if _step(line) <= first]
         write_atomically(run.metrics, "".join(f"{line}\n" for line in kept))
         self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 - closed in close()

@@ -22,7 +22,8 @@ from pipelines.tokenization.tokenizer import (
 )
 from tfattn.errors import InputError
 
-CACHE = Path("runs") / "embedded"  # the embedded corpus, shared by all runs
+CACHE = Path("runs") / "embedded"  # a folder for each embedded corpus, shared by all runs
+DOCUMENTATION = "documentation"
 
 
 def documents(data: recipes.TextData, split: str) -> Iterator[str]:
@@ -68,7 +69,9 @@ def _share(document, data, split):
 def embedded_corpus() -> Path:
     """Return the folder of the embedded corpus, made now or by an earlier run."""
     with bar("reading this Python's documentation", None) as report:
-        embedded = write_embedded(CACHE, lambda done, total: report(done, f"of {total} files"))
+        embedded = write_embedded(
+            CACHE / DOCUMENTATION, lambda done, total: report(done, f"of {total} files")
+        )
     return embedded.folder
 
 

@@ -314,6 +314,12 @@ def test_no_laws_are_fitted_to_models_of_pairs(presets, refused, tmp_path):
     said_by(refused, message, *words)
 
 
+def test_what_goes_on_from_a_run_of_pairs_reads_pairs(run, folder, refused, tmp_path):
+    words = ("pretrain", "--init", run, "--data.train", folder / "hole.tsv", "--out")
+    words += (tmp_path / "out", "--data.validation", folder / "train.tsv")
+    said_by(refused, r"hole\.tsv, line 2, target: expected text. Received: none", *words)
+
+
 @pytest.mark.parametrize("preset", [NMT, "seq2seq-tiny"])
 def test_a_model_for_pairs_learns_from_text_without_more_flags(preset):
     found, _ = defaults("pretrain", [preset, "--task", "span-corruption"])

@@ -34,7 +34,6 @@ def job(tmp_path_factory):
         text = "label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in rows)
         (cache / "task" / f"{split}.tsv").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "CACHE", cache)
         patch.setattr(demo, "RATES", (1e-3,))
         for module in (demo, sources):
             patch.setattr(module, "embedded_corpus", lambda: cache)

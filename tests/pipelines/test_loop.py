@@ -155,8 +155,8 @@ def test_a_run_that_crashed_twice_repeats_no_line_and_ends_the_same(
         crashing(patched, after=9)  # lines up to 9, an evaluation at 8, a checkpoint at 5
         train(recipe, run)
     assert lines(run)[-1]["step"] == 9
-    with open(run / "metrics.jsonl", "a") as file:
-        file.write('{"step": 10, "spl')  # half a line
+    with open(run / "metrics.jsonl", "ab") as file:
+        file.write(b'{"step": 10, "spl\xda')  # half a line, and what else the disk had
     with monkeypatch.context() as patched, pytest.raises(Crash):
         patched.setattr(pipelines.training.train, "save_model", crash)  # after the last checkpoint
         train(recipe, run)

@@ -1,6 +1,7 @@
 """From a recipe's data to documents and a vocabulary."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -74,3 +75,11 @@ def test_a_vocabulary_is_there_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
     keep_vocabulary(run, WordPiece((*SPECIAL, "dog"), lowercase=False))
     assert WordPiece.load(run.tokenizer) == first
+
+
+def test_documentation_is_written_beside_pairs_that_were_written_before(tmp_path, monkeypatch):
+    (tmp_path / "en-fr").mkdir()
+    small = partial(module.write_embedded, packages=("json",))
+    monkeypatch.setattr(module, "write_embedded", small)
+    monkeypatch.setattr(module, "CACHE", tmp_path)
+    assert (module.embedded_corpus() / "train.jsonl").exists() and (tmp_path / "en-fr").exists()
