@@ -73,9 +73,9 @@ class Export:
 
     It gives labels and probabilities, or numbers, or a vector (masked models),
 
-    or the text that follows (causal models), or the target of a source (T5, translation).
+    or the text that follows (causal models), or the target of a source (T5, ...).
 
-    The sampling flags are for these two; without them a target is found by beams of 4.
+    The sampling flags are for these two; no flags: targets by beams of 4.
 
     Example: python -m pipelines export runs/reviews --out exported
     """

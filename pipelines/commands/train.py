@@ -29,6 +29,8 @@ PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="
 class Pretrain:
     """Train a model on raw text, or on pairs of texts such as translations.
 
+    Before --help a preset shows the flags of its own data and objective.
+
     Example: python -m pipelines pretrain bert-mini
     --data.files 'corpus/*.txt' --out runs/mine
 
@@ -36,9 +38,7 @@ class Pretrain:
     --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
     """
 
-    # Such as bert-mini; `python -m pipelines presets` lists them. `pretrain PRESET --help` shows
-    # the flags of its data and objective.
-    preset: PresetName = None
+    preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
     out: Folder = None  # run directory; the same command again resumes; none: runs/PRESET
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from
     fresh: bool = False  # take only shape and vocabulary from --init
