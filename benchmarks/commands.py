@@ -5,9 +5,12 @@ import shlex
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from pipelines.runs import write_atomically
 
 console = Console(width=100)
 
@@ -18,6 +21,15 @@ def command(*words: str) -> dict[str, Any]:
     console.print(shlex.join(line[1:]), style="dim", soft_wrap=True)
     done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def evaluated(folder: Path, beams: int) -> dict[str, Any]:
+    """Return the measures of a run, which are kept in its folder."""
+    kept = folder / f"evaluated-{beams}.json"
+    if not kept.exists():
+        measured = command("evaluate", str(folder), "--beams", str(beams))
+        write_atomically(kept, json.dumps(measured) + "\n")
+    return json.loads(kept.read_text(encoding="utf-8"))
 
 
 def spread(values: list[float], digits: int = 1) -> str:

@@ -10,6 +10,7 @@ goes to `pretraining.json`.
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import tyro
 from rich.table import Table
 
-from benchmarks.commands import command, console, spread
+from benchmarks.commands import command, console, evaluated, spread
 from pipelines.runs import write_atomically
 
 KINDS = {"pretrained": False, "from scratch": True}  # and whether weights are new
@@ -34,7 +35,7 @@ class Setting:
     label: str = "label"
     prefix: str = ""  # of every text
     preset: str = "t5-mini"
-    pretrain: str = "--train.steps 2000"  # flags of `pretrain`
+    pretrain: str = "--train.steps 2000"  # flags of `pretrain`, as --pretrain="--train.steps 2000"
     finetune: str = "--train.steps 500"  # flags of `finetune`, of both alike
     rates: tuple[float, ...] = (5e-4, 2e-3)  # of fine-tuning
     seeds: int = 3
@@ -49,21 +50,17 @@ def finetune(setting: Setting, kind: str, rate: float, seed: int) -> dict[str, A
     words = ["finetune", "text2text", "--init", str(out / "pretrained"), "--out", str(folder)]
     words += ["--data.train", setting.train, "--data.validation", setting.validation]
     words += ["--data.text", setting.text, "--data.label", setting.label]
-    words += ["--text2text.prefix", setting.prefix, *setting.finetune.split()]
+    words += ["--text2text.prefix", setting.prefix, *shlex.split(setting.finetune)]
     words += ["--train.rate", str(rate), "--train.seed", str(seed)]
     trained = command(*words, *(["--fresh"] if KINDS[kind] else []))
-    kept = folder / f"evaluated-{setting.beams}.json"
-    if not kept.exists():
-        measured = command("evaluate", str(folder), "--beams", str(setting.beams))
-        write_atomically(kept, json.dumps(measured) + "\n")
-    return {"rate": rate, **trained, **json.loads(kept.read_text(encoding="utf-8"))}
+    return {"rate": rate, **trained, **evaluated(folder, setting.beams)}
 
 
 def main(setting: Setting) -> None:
     """Train, measure, and write the table."""
     out = Path(setting.out)
     words = ["pretrain", setting.preset, "--data.files", *setting.files]
-    before = command(*words, *setting.pretrain.split(), "--out", str(out / "pretrained"))
+    before = command(*words, *shlex.split(setting.pretrain), "--out", str(out / "pretrained"))
     found: dict[str, list[dict[str, Any]]] = {}
     for kind in KINDS:
         tried = [finetune(setting, kind, rate, 0) for rate in setting.rates]

@@ -20,7 +20,7 @@ from typing import Any
 import tyro
 from rich.table import Table
 
-from benchmarks.commands import command, console, spread
+from benchmarks.commands import command, console, evaluated, spread
 from pipelines.inference.written import draw_by_length
 from pipelines.runs import write_atomically, write_picture
 from tfattn.errors import InputError
@@ -40,7 +40,7 @@ class Setting:
     minutes: float = 4.0  # of training, of every run
     seeds: int = 3
     beams: int = 4  # of the search
-    more: str = ""  # flags for every `pretrain`, such as "--data.vocab-size 4096"
+    more: str = ""  # flags for every `pretrain`, such as --more="--data.vocab-size 4096"
     out: str = "runs/translation"  # where all runs go
 
 
@@ -90,11 +90,7 @@ def main(setting: Setting) -> None:
         for name, preset in presets.items():
             folder = out / f"{name}-seed{seed}"
             trained = pretrain(setting, preset, folder, steps[name], seed)
-            kept = folder / f"evaluated-{setting.beams}.json"
-            if not kept.exists():
-                measured = command("evaluate", str(folder), "--beams", str(setting.beams))
-                write_atomically(kept, json.dumps(measured) + "\n")
-            found[name].append({**trained, **json.loads(kept.read_text(encoding="utf-8"))})
+            found[name].append({**trained, **evaluated(folder, setting.beams)})
     table = Table(title=f"{setting.minutes:g} minutes each, {setting.seeds} seeds")
     for column in ("", "parameters", "steps", "loss", "BLEU", "chrF"):
         table.add_column(column, justify="right" if column else "left")

@@ -15,7 +15,6 @@ from pipelines.inference.finished import open_finished
 from pipelines.inference.written import labelled_split, measure_written, paired_split
 from pipelines.progress import console, say
 from pipelines.recipes import TrainConfig
-from pipelines.runs import try_file
 from pipelines.training.engine import Engine
 from pipelines.training.tasks import work
 from pipelines.training.text_tasks import text_rows
@@ -50,13 +49,12 @@ def evaluate(
     """
     done = open_finished(folder)
     recipe, data = done.recipe, done.recipe.data
-    if picture is not None:
-        if isinstance(data, recipes.TextData) or isinstance(done.model.config, TransformerConfig):
-            raise InputError(
-                f"picture: expected none, for {folder} writes no targets. Received: {picture}."
-            )
-        try_file(picture, "picture", "a picture")
     paired = isinstance(data, recipes.TableData | recipes.PairData)
+    writes = paired and not isinstance(done.model.config, TransformerConfig)
+    if picture is not None and not writes:
+        raise InputError(
+            f"picture: expected none, for {folder} writes no targets. Received: {picture}."
+        )
     own = recipes.held_out(data) if paired else cast(recipes.TextData, data).validation
     measured = list(files or own)
     found: dict[str, Any] = {"run": str(done.run.folder), "files": measured}
