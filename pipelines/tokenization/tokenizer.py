@@ -19,9 +19,17 @@ from pipelines.tokenization.characters import Characters, train_characters
 from pipelines.tokenization.unigram import Unigram, train_unigram
 from pipelines.tokenization.unigram_files import MODEL as UNIGRAM
 from pipelines.tokenization.wordpiece import WordPiece, train_wordpiece
+from pipelines.tokenization.wordpiece_files import VOCABULARY as WORDPIECE
 from tfattn.errors import InputError
 
 Algorithm = Literal["wordpiece", "bpe", "unigram", "characters"]
+# By the file that tells them; the first one found wins.
+KINDS: dict[str, Any] = {
+    CHARACTERS: Characters,
+    BYTEPAIR: BytePair,
+    UNIGRAM: Unigram,
+    WORDPIECE: WordPiece,
+}
 
 
 class Tokenizer(Protocol):
@@ -84,9 +92,12 @@ def load_tokenizer(folder: str | Path, most: int | None = None) -> Tokenizer:
     Raises:
         InputError: none there, one that is malformed, or one of more tokens.
     """
-    kinds = {CHARACTERS: Characters, BYTEPAIR: BytePair, UNIGRAM: Unigram}
-    there = (kind for name, kind in kinds.items() if (Path(folder).expanduser() / name).exists())
-    found = next(there, WordPiece).load(folder)
+    kinds = [kind for name, kind in KINDS.items() if (Path(folder).expanduser() / name).exists()]
+    if not kinds:
+        raise InputError(
+            f"{folder}: expected the file of a vocabulary: {', '.join(KINDS)}. Received: none of them."
+        )
+    found = kinds[0].load(folder)
     if most is not None and found.size > most:
         raise InputError(
             f"{folder}: expected a vocabulary of at most the {most} tokens that config.json "
@@ -97,7 +108,7 @@ def load_tokenizer(folder: str | Path, most: int | None = None) -> Tokenizer:
 
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder holds one."""
-    return any((folder / name).exists() for name in ("vocab.txt", BYTEPAIR, UNIGRAM, CHARACTERS))
+    return any((folder / name).exists() for name in KINDS)
 
 
 def train_tokenizer(

@@ -7,6 +7,7 @@ from pathlib import Path
 from tfattn.errors import InputError
 
 PAD, UNKNOWN, START, SEPARATOR, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+VOCABULARY = "vocab.txt"
 LONGEST_TOKEN = 256  # bytes without the ##: tensorflow_text takes no more
 
 
@@ -16,12 +17,12 @@ def write_vocabulary(folder: str | Path, vocabulary: tuple[str, ...], lowercase:
     folder.mkdir(parents=True, exist_ok=True)
     options = json.dumps({"model_type": "bert", "do_lower_case": lowercase}, indent=2)
     (folder / "tokenizer_config.json").write_text(options + "\n", encoding="utf-8")
-    partial = folder / ".vocab.txt.partial"
+    partial = folder / f".{VOCABULARY}.partial"
     with partial.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{token}\n" for token in vocabulary)
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(folder / "vocab.txt")
+    partial.replace(folder / VOCABULARY)
 
 
 def read_vocabulary(folder: str | Path) -> tuple[tuple[str, ...], bool]:
@@ -30,7 +31,7 @@ def read_vocabulary(folder: str | Path) -> tuple[tuple[str, ...], bool]:
     Raises:
         InputError: no vocabulary there, one that is malformed, or an option we do not have.
     """
-    path = Path(os.path.expanduser(folder)) / "vocab.txt"
+    path = Path(os.path.expanduser(folder)) / VOCABULARY
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -114,7 +114,7 @@ TEXTS = {
     "no vocabulary": (
         {"a.txt": TEXT},
         "{t}/a.txt --data.tokenizer {t}/none",
-        r"none/vocab\.txt: expected a vocabulary",
+        r"none: expected the file of a vocabulary: .*vocab\.txt.* none of them",
     ),
     "a vocabulary without [MASK]": (
         {"a.txt": TEXT, "v/vocab.txt": "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n"},
@@ -491,7 +491,7 @@ HUGGING = {
         {"config.json": '{"model_type": "llama"}'},
         r"expected weights of the 6,607,343,616 parameters that its config describes\. Received",
     ),
-    "no vocabulary": ({"vocab.txt": None}, r"vocab\.txt: expected a vocabulary"),
+    "no vocabulary": ({"vocab.txt": None}, r"expected the file of a vocabulary: .*vocab\.txt"),
     "pickles only": (
         {"model.safetensors": None, "pytorch_model.bin": b"\x80\x02."},
         r"model\.safetensors: expected weights as safetensors\. No such file",
