@@ -95,7 +95,8 @@ def load_tokenizer(folder: str | Path, most: int | None = None) -> Tokenizer:
     kinds = [kind for name, kind in KINDS.items() if (Path(folder).expanduser() / name).exists()]
     if not kinds:
         raise InputError(
-            f"{folder}: expected the file of a vocabulary: {', '.join(KINDS)}. Received: none of them."
+            f"{folder}: expected the file of a vocabulary: {', '.join(KINDS)}. "
+            "Received: none of them."
         )
     found = kinds[0].load(folder)
     if most is not None and found.size > most:
