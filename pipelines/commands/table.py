@@ -16,7 +16,7 @@ from pipelines.commands.finished import Evaluate, Export, Fill, Generate
 from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
 from pipelines.commands.translate import Translate
-from pipelines.defaults import OBJECTIVES, RECIPES, TASKS
+from pipelines.defaults import FINETUNE_T5, GO_ON_T5, OBJECTIVES, RECIPES, TASKS
 from pipelines.recipes import DATA, PairData, Recipe, TableData, TextData
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
@@ -54,7 +54,11 @@ def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
         own: dict[str, Any] = {"data": preset.data, "train": preset.train}
         found = Pretrain(**own, objective=preset.objective)
     elif name == "pretrain" and getattr(seen, "init", None):
-        found = _going_on(Path(seen.init).expanduser())
+        folder = Path(seen.init).expanduser()
+        found = _going_on(folder)
+        found = replace(found, train=GO_ON_T5) if _is_t5(folder) else found
+    elif name == "finetune" and getattr(seen, "init", None) and _is_t5(Path(seen.init)):
+        found = Finetune(train=FINETUNE_T5)
     else:
         return None, None
     if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
@@ -104,6 +108,18 @@ def _going_on(folder):
         return Pretrain(objective=recipes.SpanCorruption())
     causal = causal or kind is not None and not kind.tokens[0].transform
     return Pretrain(objective=recipes.CausalLM()) if causal else Pretrain()
+
+
+def _is_t5(folder):
+    """Return whether a run or another folder holds a T5, which moves by shares of its weights."""
+    folder = folder.expanduser()
+    model = folder / "model" if (folder / "recipe.json").exists() else folder
+    try:
+        described = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        encoder = described.get("config", {}).get("encoder", {})
+        return described.get("model_type") == "t5" or encoder.get("score_scale") == 1.0
+    except (OSError, ValueError, AttributeError):
+        return False  # what is wrong with it is told when it is read
 
 
 def _repeat(name, given):

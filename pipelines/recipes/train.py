@@ -19,6 +19,8 @@ class TrainConfig(Spec):
     batch_tokens: int | None = None
     accumulate: int = 1  # microbatches whose gradients make one step
     rate: float = 1e-3  # peak learning rate
+    # The rate is a share of each weight's size, as in Adafactor (arXiv:1804.04235, section 8).
+    proportional: bool = False
     # What the rate does after its peak.
     schedule: Literal["linear", "cosine", "inverse-sqrt", "wsd", "constant"] = "linear"
     warmup: float = 0.1  # share of the steps in which the rate rises to its peak

@@ -1,4 +1,4 @@
-"""The optimizer: AdamW, its schedule, and what weight decay leaves alone."""
+"""The optimizer: AdamW, its schedule and steps, and what weight decay leaves alone."""
 
 import math
 import re
@@ -59,6 +59,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return {**own, "warmup": self.warmup}
 
 
+@keras.saving.register_keras_serializable(package="tfattn")
+class Proportional(keras.optimizers.AdamW):
+    """AdamW whose rate for a weight w is a share of its size: rate * max(rms(w), 0.001).
+
+    The step of Adafactor (arXiv:1804.04235, section 8), of which T5 has only this: embeddings of
+    size 1 would hardly move at a rate that suits its kernels, and those not survive one that suits
+    the embeddings.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Change one weight."""
+        size = ops.sqrt(ops.mean(ops.square(ops.cast(variable, "float32"))))
+        own = ops.cast(learning_rate, "float32") * ops.maximum(size, 1e-3)
+        super().update_step(gradient, variable, own)
+
+
 def build_optimizer(train: TrainConfig, steps: int, model: keras.Model) -> keras.optimizers.AdamW:
     """Return AdamW (arXiv:1711.05101) for this run, with its variables created.
 
@@ -66,7 +82,8 @@ def build_optimizer(train: TrainConfig, steps: int, model: keras.Model) -> keras
     """
     warmup = round(train.warmup * steps)
     average = {"use_ema": True, "ema_momentum": train.ema} if train.ema is not None else {}
-    optimizer = keras.optimizers.AdamW(
+    kind = Proportional if train.proportional else keras.optimizers.AdamW
+    optimizer = kind(
         Schedule(train.schedule, train.rate, steps, warmup),
         weight_decay=train.weight_decay,
         beta_2=train.beta2,

@@ -19,6 +19,7 @@ from pipelines.commands import table as commands
 from pipelines.defaults import RECIPES
 from pipelines.recipes import Recipe
 from pipelines.runs import Interrupted
+from tfattn.families import preset
 from tfattn.spec import differences
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,19 @@ def test_help_shows_the_defaults_of_the_preset_or_the_recipe(finished):
     for text in repeated:
         found = defaults_of(text)
         assert found["--train.steps"] == "4" and found["--data.vocab-size"] == "200"
+
+
+def test_a_t5_moves_by_shares_of_its_weights(tmp_path):
+    ours = {"format": "tfattn", "config": preset("t5-tiny").to_json()}
+    for folder, described in (("theirs", {"model_type": "t5"}), ("ours", ours)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps(described))
+    words = [["--init", str(tmp_path / name)] for name in ("theirs", "ours", "none")]
+    given = [[command, *init] for command in ("finetune", "pretrain") for init in words]
+    found = [defaults_of(text)["--train.proportional"] for text in helps(*given)[0]]
+    assert found == ["True", "True", "False"] * 2
+    (scratch,), _ = helps(["pretrain", "t5-mini"])
+    assert defaults_of(scratch)["--train.proportional"] == "True"
 
 
 @pytest.mark.parametrize(

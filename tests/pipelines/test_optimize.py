@@ -135,3 +135,21 @@ def test_the_optimizer_is_adamw_as_its_paper_has_it(rng):
         theta = theta - corrected * m / (np.sqrt(v) + epsilon)
     found = model.trainable_variables[index].numpy()
     np.testing.assert_allclose(found, theta, rtol=1e-5, atol=1e-6)
+
+
+def test_a_proportional_step_is_a_share_of_the_weight(rng):
+    """The first step of Adam is the rate, here times the root mean square of each weight."""
+    rate = 0.05
+    options = {"weight_decay": 0.0, "rate": rate, "warmup": 0.0, "schedule": "constant"}
+    model, optimizer = built(**options, proportional=True)
+    before = [v.numpy().astype("float64") for v in model.trainable_variables]
+    gradients = [rng.normal(size=w.shape).astype("float32") for w in before]
+    optimizer.apply([tf.constant(g) for g in gradients])
+    some = False
+    for variable, old, g in zip(model.trainable_variables, before, gradients, strict=True):
+        size = max(np.sqrt(np.mean(old**2)), 1e-3)
+        some |= size == 1e-3  # biases start at 0
+        share = np.abs(g) / (np.abs(g) + 1e-6 / np.sqrt(1 - 0.98))
+        expected = old - rate * size * np.sign(g) * share
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-7)
+    assert some
