@@ -27,7 +27,7 @@ def position():
 
 LAYERS = {
     "Attention": lambda: tfattn.Attention(
-        tfattn.ScaledDotProduct(scale=0.5), Causal() | Global(1), 0.25
+        tfattn.ScaledDotProduct(scale=0.5), Causal() | Global(1), 0.25, "hard"
     ),
     "ScaledDotProduct": lambda: tfattn.ScaledDotProduct(scale=2.0),
     "MultiHeadAttention": lambda: tfattn.MultiHeadAttention(
@@ -62,6 +62,8 @@ LAYERS = {
     ),
     "ClassifyHead": lambda: tfattn.ClassifyHead(3, DIM, 0.25, "he_normal"),
     "Additive": lambda: tfattn.Additive(DIM, 9, 5, "he_normal"),
+    "Bilinear": lambda: tfattn.Bilinear(9, DIM, "he_normal"),
+    "Kernel": lambda: tfattn.Kernel("triangular", 0.5, "dimension", DIM),
     "RecurrentEncoder": lambda: tfattn.RecurrentEncoder(
         DIM, 5, 2, "lstm", ("forward", "backward"), 0.25, "he_normal"
     ),

@@ -25,6 +25,8 @@ _NAMES = {
     "Attention": "tfattn.mechanisms.attention",
     "ScaledDotProduct": "tfattn.mechanisms.scores",
     "Additive": "tfattn.mechanisms.scores",
+    "Bilinear": "tfattn.mechanisms.scores",
+    "Kernel": "tfattn.mechanisms.kernels",
     "Projection": "tfattn.mechanisms.projection",
     "MultiHeadAttention": "tfattn.mechanisms.multihead",
     "Position": "tfattn.mechanisms.positions",

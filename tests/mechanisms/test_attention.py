@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from tfattn.mechanisms.attention import Attention, admissible, masked_softmax
+from tfattn.mechanisms.attention import Attention, admissible, hard, masked_softmax, within
 from tfattn.mechanisms.masks import Causal, Everything, Global, Window
 
 
@@ -167,3 +167,53 @@ def test_any_shape(b, t, s, h, e, masked):
     out = Attention(mask=mask)(q, k, v)
     allowed = mask(np.arange(t)[:, None], np.arange(s)[None]) & everywhere(q, k)
     np.testing.assert_allclose(ops.convert_to_numpy(out), reference(q, k, v, allowed), atol=1e-5)
+
+
+def test_lengths_say_how_many_keys_may_be_attended_to(rng, close):
+    q, k, v = qkv(rng)
+    each = np.array([[1, 5, 0, 2], [3, 3, 4, 5]])
+    for lengths in (np.array([2, 4]), each):
+        allowed = np.arange(5) < lengths.reshape((2, -1, 1))
+        allowed = np.broadcast_to(allowed, (2, 4, 5))
+        close(Attention()(q, k, v, lengths=lengths), reference(q, k, v, allowed))
+    causal = Causal()(np.arange(4)[:, None], np.arange(5)[None])
+    pooled = Attention(mask=Causal())(q, k, v, lengths=each)
+    close(pooled, reference(q, k, v, causal & (np.arange(5) < each[..., None])))
+
+
+def test_the_masked_softmax_of_the_chapter(rng, close):
+    scores = rng.normal(size=(2, 2, 4)).astype("float32")[:, None]
+    for lengths, zero in (
+        ([2, 3], [[[0, 0, 1, 1], [0, 0, 1, 1]], [[0, 0, 0, 1], [0, 0, 0, 1]]]),
+        ([[1, 3], [2, 4]], [[[0, 1, 1, 1], [0, 0, 0, 1]], [[0, 0, 1, 1], [0, 0, 0, 0]]]),
+    ):
+        powers = np.exp(scores) * (1 - np.array(zero)[:, None])
+        expected = powers / powers.sum(-1, keepdims=True)
+        close(masked_softmax(scores, within(np.array(lengths), 4)), expected)
+
+
+def test_hard_attention_takes_the_best_key_alone(rng, array, close):
+    q, k, v = qkv(rng)
+    segments = np.array([[1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+    pooled, weights = Attention(normalizer="hard")(
+        q, k, v, key_segments=segments, return_weights=True
+    )
+    scores = np.einsum("bthe,bshe->bhts", q, k)[0, :, :, :3]
+    expected = np.eye(5)[scores.argmax(-1)]
+    np.testing.assert_array_equal(array(weights)[0], expected)
+    close(pooled[0], np.einsum("hts,she->the", expected, v[0]))
+    assert not array(pooled)[1].any()
+    tie = array(hard(np.zeros((1, 1, 1, 3), "float32"), None))
+    np.testing.assert_array_equal(tie, [[[[1, 0, 0]]]])
+
+
+def test_the_gradient_of_hard_attention_is_that_of_the_softmax(rng, gradient, close):
+    scores, v = rng.normal(size=(2, 3, 4, 5)).astype("float32"), rng.normal(size=5)
+    v = v.astype("float32")
+    found = gradient(lambda x: hard(x, None) * v, scores)
+    close(found, gradient(lambda x: masked_softmax(x, None) * v, scores))
+
+
+def test_another_normalizer_is_refused():
+    with pytest.raises(ValueError, match="normalizer must be one of softmax, hard. Received: 'so"):
+        Attention(normalizer="soft")

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfattn import backend
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.scores import ScaledDotProduct, fold
 
@@ -52,6 +53,36 @@ def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
     return ops.cast(weights * ops.cast(some, "float32"), dtype)
 
 
+def hard(scores: Tensor, allowed: Tensor | None) -> Tensor:
+    """Return 1 for the key of the largest score, of several the first, and 0 for the others.
+
+    An argmax has no gradient; that of the softmax is taken in its place, straight through
+    (Bengio et al., arXiv:1308.3432, section 1). Hard attention is of arXiv:1502.03044, section 4.1,
+    which draws the key instead.
+    """
+    soft = masked_softmax(ops.cast(scores, "float32"), allowed)
+    best = ops.argmax(soft, axis=-1)
+    one = ops.one_hot(best, ops.shape(scores)[-1], dtype="float32") * ops.cast(soft > 0, "float32")
+    return ops.cast(soft + ops.stop_gradient(one - soft), scores.dtype)
+
+
+NORMALIZERS = {"softmax": masked_softmax, "hard": hard}
+
+
+def within(lengths: Tensor, size: int | Tensor) -> Tensor:
+    """Return which of `size` keys are among the first ones that a query may attend to.
+
+    Args:
+        lengths: how many, (b,) for all queries of a text, or (b, t) for each (D2L 11.3.2).
+        size: number s of keys.
+
+    Returns:
+        (b, 1, 1, s) or (b, 1, t, s).
+    """
+    shape = (-1, 1, 1, 1) if len(lengths.shape) == 1 else (-1, 1, ops.shape(lengths)[1], 1)
+    return ops.arange(size, dtype="int32") < ops.reshape(ops.cast(lengths, "int32"), shape)
+
+
 def _pool(weights, value):
     """Return the means (b, t, h, e) of values (b, s, h, e) by weights (b, h, t, s)."""
     heads, t, s = weights.shape[1], *ops.shape(weights)[2:]
@@ -68,6 +99,10 @@ class Attention(keras.layers.Layer):
             `ScaledDotProduct()`.
         mask: which positions may be attended to; default `Everything()`.
         dropout: share of the attention weights dropped in training.
+        normalizer: what makes weights of scores: "softmax", or "hard" for the best key alone.
+
+    Raises:
+        ValueError: another `normalizer`.
     """
 
     def __init__(
@@ -75,13 +110,18 @@ class Attention(keras.layers.Layer):
         score: keras.layers.Layer | None = None,
         mask: Mask = Everything(),  # noqa: B008 - masks are frozen
         dropout: float = 0.0,
+        normalizer: str = "softmax",
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if normalizer not in NORMALIZERS:
+            raise ValueError(
+                f"normalizer must be one of {', '.join(NORMALIZERS)}. Received: {normalizer!r}."
+            )
         self.score = score or ScaledDotProduct(dtype=self.dtype_policy, name="score")
         self.mask = mask
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
-        self.softmax = backend.island(masked_softmax)
+        self.normalizer, self.normalize = normalizer, backend.island(NORMALIZERS[normalizer])
 
     def build(self, *shapes):
         """Create the weights of the score, where it has some."""
@@ -99,6 +139,7 @@ class Attention(keras.layers.Layer):
         segments: Tensor | None = None,
         key_positions: Tensor | None = None,
         key_segments: Tensor | None = None,
+        lengths: Tensor | None = None,
         bias: Tensor | None = None,
         prepared: bool = False,
         training: bool | None = None,
@@ -114,6 +155,7 @@ class Attention(keras.layers.Layer):
             segments: (b, t) of the queries, 0 = padding; default all 1.
             key_positions: (b, s) of the keys; default 0, 1, 2, ...
             key_segments: (b, s) of the keys, 0 = padding; default all 1.
+            lengths: (b,) or (b, t), how many of the first keys may be attended to; default all.
             bias: added to the scores, broadcasts to (b, h, t, s).
             prepared: whether `key` is what `score.keys` returned for the keys.
             training: whether weights are dropped.
@@ -124,7 +166,13 @@ class Attention(keras.layers.Layer):
         if bias is not None:
             scores = scores + ops.cast(bias, scores.dtype)
         allowed = self._allowed(query, key, positions, segments, key_positions, key_segments)
-        weights = self.softmax(scores, allowed)
+        if lengths is not None:
+            few = within(lengths, ops.shape(key)[1])
+            allowed = few if allowed is None else allowed & few
+        if getattr(self.score, "is_bounded", False):  # a kernel that is 0 from a distance on
+            near = scores > OUTSIDE / 2
+            allowed = near if allowed is None else allowed & near
+        weights = ops.cast(self.normalize(scores, allowed), value.dtype)
         pooled = _pool(self.dropout(weights, training=training), value)
         return (pooled, weights) if return_weights else pooled
 
@@ -154,6 +202,7 @@ class Attention(keras.layers.Layer):
             "score": nested.to_config(self.score),
             "mask": self.mask.to_json(),
             "dropout": self.dropout.rate,
+            "normalizer": self.normalizer,
         }
 
     @classmethod

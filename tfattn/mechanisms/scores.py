@@ -21,12 +21,19 @@ def fold(x: Tensor) -> Tensor:
     return ops.reshape(x, (-1, ops.shape(x)[2], x.shape[3]))
 
 
+def products(q: Tensor, k: Tensor) -> Tensor:
+    """Return the products (b, h, t, s) of queries (b, t, h, e) and keys (b, s, h, e)."""
+    scores = ops.matmul(fold(q), ops.transpose(fold(k), (0, 2, 1)))  # (b h, t, s)
+    return ops.reshape(scores, (-1, q.shape[2], *ops.shape(scores)[1:]))
+
+
 @keras.saving.register_keras_serializable(package="tfattn")
 class ScaledDotProduct(keras.layers.Layer):
     """`score(q, k) = q . k / sqrt(e)` (Vaswani et al., arXiv:1706.03762, section 3.2.1).
 
     The scale keeps the variance of the score at one when the components of q and k are independent
-    with variance one. `scale` replaces `1 / sqrt(e)`; T5 uses 1.
+    with variance one. `scale` replaces `1 / sqrt(e)`; with 1, as in T5, it is the plain dot product
+    (Luong et al., arXiv:1508.04025, section 3.1).
     """
 
     def __init__(self, scale: float | None = None, **kwargs):
@@ -45,13 +52,59 @@ class ScaledDotProduct(keras.layers.Layer):
         """Score every query (b, t, h, e) with every key (b, s, h, e); returns (b, h, t, s)."""
         scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
         # Scaling q costs t*e products where scaling the scores would cost t*s.
-        q = q * ops.cast(scale, q.dtype)
-        scores = ops.matmul(fold(q), ops.transpose(fold(k), (0, 2, 1)))  # (b h, t, s)
-        return ops.reshape(scores, (-1, q.shape[2], *ops.shape(scores)[1:]))
+        return products(q * ops.cast(scale, q.dtype), k)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Bilinear(keras.layers.Layer):
+    """`score(q, k) = q^T W k`, called general by Luong et al. (arXiv:1508.04025, section 3.1).
+
+    Queries and keys may be of different widths. All heads share W. (D2L 11.3, exercise 1.)
+
+    Args:
+        query_dim: width e of the queries.
+        key_dim: width e' of the keys.
+        initializer: of W.
+    """
+
+    def __init__(self, query_dim: int, key_dim: int, initializer: Any = "glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.query_dim, self.key_dim = query_dim, key_dim
+        self.initializer = keras.initializers.get(initializer)
+        self.key = Projection(
+            (key_dim,),
+            (query_dim,),
+            self.initializer.clone(),
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name="key",
+        )
+
+    def build(self, *shapes):
+        """Create W, as a map of the keys: (e', e)."""
+        self.key.build()
+        self.built = True
+
+    def keys(self, k: Tensor) -> Tensor:
+        """Return W k, (b, s, h, e), of keys (b, s, h, e')."""
+        return self.key(k)
+
+    def call(self, q: Tensor, k: Tensor, prepared: bool = False) -> Tensor:
+        """Score every query (b, t, h, e) with every key (b, s, h, e'); returns (b, h, t, s)."""
+        return products(q, k if prepared else self.keys(k))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {
+            **super().get_config(),
+            "query_dim": self.query_dim,
+            "key_dim": self.key_dim,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
