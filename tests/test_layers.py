@@ -49,6 +49,9 @@ LAYERS = {
     "Sinusoidal": lambda: tfattn.Sinusoidal(base=100.0),
     "Rotary": lambda: tfattn.Rotary(base=100.0),
     "Buckets": lambda: tfattn.Buckets(6, 8, 20, False, "ones"),
+    "Sinusoidal2D": lambda: tfattn.Sinusoidal2D(4, 1, base=100.0),
+    "Alibi": lambda: tfattn.Alibi(6),
+    "Shaw": lambda: tfattn.Shaw(4, 5, "ones"),
     "LayerNorm": lambda: tfattn.LayerNorm(1e-3, bias=False),
     "RMSNorm": lambda: tfattn.RMSNorm(1e-3),
     "FeedForward": lambda: tfattn.FeedForward(

@@ -120,7 +120,8 @@ class ModelOverrides:
     heads: int | None = None  # attention heads a block
     hidden_dim: int | None = None  # width of the feed-forward network
     max_length: int | None = None  # positions; none: the length of a row
-    position: Literal["learned", "sinusoidal", "rotary"] | None = None  # kind of position
+    # Kind of position.
+    position: Literal["learned", "sinusoidal", "rotary", "buckets", "alibi", "shaw"] | None = None
     norm: Literal["post", "pre"] | None = None  # placement of the norms
     dropout: float | None = None  # after the stem and each sublayer
     attention_dropout: float | None = None  # on the attention weights

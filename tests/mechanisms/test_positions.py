@@ -1,11 +1,8 @@
-import math
-
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal, bucket_of
+from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal, Sinusoidal2D
 
 POSITIONS = np.array([[0, 1, 2, 3], [2, 0, 1, 4]])
 
@@ -15,6 +12,8 @@ def test_the_hooks_of_the_base_do_nothing(rng):
     position = Position()
     assert position.embed(x, POSITIONS) is x and position.rotate(x, POSITIONS) is x
     assert position.bias(POSITIONS, POSITIONS) is None
+    assert position.compare(x, POSITIONS, POSITIONS) is None
+    assert position.carry(x, POSITIONS, POSITIONS) is None
 
 
 def test_learned_adds_the_row_of_each_position(rng, array, close):
@@ -47,10 +46,27 @@ def test_sines_may_come_before_all_cosines(close, dim):
     close(again.embed(ops.zeros((2, 4, dim)), POSITIONS), expected)
 
 
-def test_waves_of_later_positions_are_rotations(array):
-    waves = array(Sinusoidal().embed(ops.zeros((1, 50, 8)), np.arange(50)[None]))[0]
-    distance = [np.linalg.norm(waves[p + 3] - waves[p]) for p in range(40)]
-    np.testing.assert_allclose(distance, distance[0], rtol=1e-4)
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_waves_of_later_positions_are_rotations(interleaved, array, close):
+    position = Sinusoidal(interleaved=interleaved)
+    waves = array(position.embed(ops.zeros((1, 50, 8)), np.arange(50)[None]))[0]
+    for distance in (0, 1, 7):
+        turn = position.rotation(distance, 8)
+        close(waves[: 50 - distance] @ turn.T, waves[distance:])
+        close(turn @ turn.T, np.eye(8))
+
+
+def test_waves_of_a_grid_are_those_of_its_columns_and_rows(close):
+    columns, rows, dim = 3, 2, 8
+    expected = np.zeros((1, 1 + rows * columns, dim))
+    for place in range(rows * columns):
+        row, column = divmod(place, columns)
+        angles = [at / 10_000 ** (2 * np.arange(2) / 4) for at in (column, row)]
+        parts = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+        expected[0, 1 + place] = np.concatenate(parts)
+    grid = Sinusoidal2D(columns, leading=1)
+    places = np.arange(1 + rows * columns)[None]
+    close(grid.embed(ops.ones((1, len(places[0]), dim)), places), 1 + expected)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -58,7 +74,7 @@ def test_positions_keep_the_dtype_of_the_stream(dtype):
     x = ops.zeros((2, 4, 6), dtype)
     learned = Learned(5, 6)
     learned.build()
-    for position in (learned, Sinusoidal()):
+    for position in (learned, Sinusoidal(), Sinusoidal2D(2)):
         assert position.embed(x, POSITIONS).dtype == x.dtype
 
 
@@ -83,56 +99,3 @@ def test_rotary_turns_pairs_half_the_width_apart(rng, close, base):
         1j * POSITIONS[..., None, None] / base ** (np.arange(3) / 3)
     )
     close(Rotary(base).rotate(x, POSITIONS), np.concatenate([z.real, z.imag], axis=-1))
-
-
-def log_bucket(offset, buckets, distance, future):
-    """As section 2.1 of arXiv:1910.10683 has it, by logarithms, for one offset."""
-    side = buckets // 2 if future else buckets
-    upper = side if future and offset > 0 else 0
-    far = abs(offset) if future else max(-offset, 0)
-    single = side // 2
-    if far < single:
-        return upper + far
-    share = math.log(far / single) / math.log(distance / single)
-    return upper + min(side - 1, single + int(share * (side - single) + 1e-9))
-
-
-@pytest.mark.parametrize("future", [True, False])
-@pytest.mark.parametrize(("buckets", "distance"), [(32, 128), (8, 20), (10, 64), (4, 3)])
-def test_buckets_are_single_distances_and_then_growing_ranges(buckets, distance, future):
-    offsets = np.arange(-2 * distance, 2 * distance + 1)
-    found = bucket_of(offsets, buckets, distance, future)
-    assert found.tolist() == [log_bucket(int(o), buckets, distance, future) for o in offsets]
-    assert set(found) == set(range(buckets)) - ({buckets // 2} if future else set())
-
-
-def test_each_offset_has_the_number_of_its_bucket_for_each_head(rng, array, close):
-    position = Buckets(heads=3, buckets=8, distance=20)
-    position.build()
-    table = rng.normal(size=(8, 3)).astype("float32")
-    position.embeddings.assign(table)
-    q, k = np.array([[0, 30, 4], [7, 8, 9]]), np.array([[0, 1, 2, 90], [7, 2, 30, 8]])
-    bias = array(position.bias(q, k))
-    assert bias.shape == (2, 3, 3, 4)
-    for b, h, t, s in np.ndindex(bias.shape):
-        assert bias[b, h, t, s] == table[log_bucket(int(k[b, s] - q[b, t]), 8, 20, True), h]
-    again = Buckets.from_config(position.get_config())
-    again.build()
-    again.set_weights(position.get_weights())
-    close(again.bias(q, k), bias)
-
-
-def test_buckets_that_cannot_be_are_refused():
-    for options in (
-        {"buckets": 3},
-        {"buckets": 32, "distance": 8},
-        {"buckets": 1, "future": False},
-    ):
-        with pytest.raises(ValueError, match="buckets must be 2 or more a side"):
-            Buckets(2, **options)
-
-
-def test_the_numbers_of_buckets_are_trained():
-    position = Buckets(2, initializer=keras.initializers.Zeros(), name="positions")
-    position.build()
-    assert [v.path for v in position.trainable_variables] == ["positions/embeddings"]

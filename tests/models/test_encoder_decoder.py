@@ -9,7 +9,7 @@ from test_transformer import gelu, split
 
 import tfattn
 from tfattn.errors import InputError
-from tfattn.mechanisms.positions import bucket_of
+from tfattn.mechanisms.relative import bucket_of
 from tfattn.models.beam import loop_of
 from tfattn.models.config import Classify, EncoderDecoderConfig, Tokens, TransformerConfig
 from tfattn.models.generate import start
@@ -132,7 +132,9 @@ def test_paths_are_those_of_one_stem_and_two_stacks(rng):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("position", ["buckets", "learned", "sinusoidal", "rotary"])
+@pytest.mark.parametrize(
+    "position", ["buckets", "learned", "sinusoidal", "rotary", "alibi", "shaw"]
+)
 def test_the_count_of_parameters_is_that_of_the_built_model(shared, position):
     sides = (replace(side, position=position, stem_norm=True) for side in (ENCODER, DECODER))
     config = EncoderDecoderConfig(*sides, shared=shared)

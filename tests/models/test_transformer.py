@@ -6,7 +6,7 @@ import pytest
 
 import tfattn
 from tfattn.errors import InputError
-from tfattn.mechanisms.positions import bucket_of
+from tfattn.mechanisms.relative import bucket_of
 from tfattn.models.cache import empty
 from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
 from tfattn.models.stack import Stack
@@ -231,9 +231,9 @@ def test_new_weights_have_the_spread_that_the_config_asks_for():
                 assert found == pytest.approx(0.88 * 0.02, rel=0.1), path
 
 
-def relative(rng, **fields):
+def relative(rng, position="buckets", **fields):
     config = TransformerConfig(
-        dim=12, depth=2, heads=3, head_dim=6, hidden_dim=20, vocab_size=40, position="buckets",
+        dim=12, depth=2, heads=3, head_dim=6, hidden_dim=20, vocab_size=40, position=position,
         buckets=8, bucket_distance=6, norm="pre", norm_kind="rms", bias=False, stem_norm=False,
         score_scale=1.0, types=0, dropout=0.0, attention_dropout=0.0, **fields,
     )  # fmt: skip
@@ -271,8 +271,9 @@ def test_one_table_of_buckets_biases_all_blocks(rng, array, close):
     close(model(tokens), x @ w["stem/tokens/embeddings"].T)
 
 
-def test_a_cache_knows_how_far_its_keys_are(rng, array, close):
-    model, _ = relative(rng, masks=(tfattn.Causal(),))
+@pytest.mark.parametrize("position", ["buckets", "alibi", "shaw"])
+def test_a_cache_knows_how_far_its_keys_are(position, rng, array, close):
+    model, _ = relative(rng, position, masks=(tfattn.Causal(),))
     tokens = rng.integers(1, 40, size=(2, 9)).astype("int32")
     whole, held = array(model(tokens)), empty(model.config, 2, 9, "float32")
     for begin, end in ((0, 4), (4, 5), (5, 9)):
@@ -282,8 +283,9 @@ def test_a_cache_knows_how_far_its_keys_are(rng, array, close):
         close(some, whole[:, begin:end])
 
 
-def test_a_stack_with_a_position_is_rebuilt(rng, close):
-    model, _ = relative(rng)
+@pytest.mark.parametrize("position", ["buckets", "alibi", "shaw"])
+def test_a_stack_with_a_position_is_rebuilt(position, rng, close):
+    model, _ = relative(rng, position)
     again = Stack.from_config(model.encoder.get_config())
     again.build()
     again.set_weights(model.encoder.get_weights())

@@ -147,12 +147,10 @@ class MultiHeadAttention(keras.layers.Layer):
             (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
             kept = (keys, values)
         if position is not None:
-            own_bias = position.bias(positions, key_positions)
-            if own_bias is not None:
-                bias = own_bias if bias is None else own_bias + bias
+            bias = self._bias(bias, q, positions, key_positions)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
-        pooled = self.attention(
+        pooled, weights = self.attention(
             q,
             k,
             v,
@@ -162,12 +160,25 @@ class MultiHeadAttention(keras.layers.Layer):
             key_segments=key_segments,
             bias=bias,
             training=training,
-            return_weights=return_weights,
+            return_weights=True,
         )
+        carried = None
+        if position is not None:
+            carried = position.carry(weights, positions, key_positions)
+        y = self.output_projection(pooled if carried is None else pooled + carried)
         if return_weights:
-            pooled, kept = pooled
-        y = self.output_projection(pooled)
+            kept = weights
         return y if kept is None else (y, kept)
+
+    def _bias(self, given, q, positions, key_positions):
+        """Return the sum of what is added to the scores, or None."""
+        scaled = q * ops.cast(self.attention.score.factor(self.head_dim), q.dtype)
+        own = (
+            self.position.bias(positions, key_positions),
+            self.position.compare(scaled, positions, key_positions),
+        )
+        there = [ops.cast(x, q.dtype) for x in (*own, given) if x is not None]
+        return sum(there[1:], there[0]) if there else None
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values (b g, s, e) of a memory (b, s, d) that is asked repeatedly."""

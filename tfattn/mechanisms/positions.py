@@ -1,7 +1,9 @@
 """Positions: how an order-blind attention learns where a token stands (D2L section 11.6.3).
 
-A `Position` has three hooks, each a no-op by default, so that every published kind is one class:
-`embed` adds to the embeddings, `rotate` turns queries and keys, `bias` adds to the scores.
+A `Position` has hooks, each a no-op by default, so that every published kind is one class: `embed`
+adds to the embeddings, `rotate` turns queries and keys, `bias` adds to the scores, and so does
+`compare`, which knows the queries; `carry` adds to what is pooled. Kinds of the last three, which
+know of two places, are in `relative.py`.
 """
 
 import math
@@ -31,6 +33,14 @@ class Position(keras.layers.Layer):
 
     def bias(self, positions: Tensor, key_positions: Tensor) -> Tensor | None:
         """Return what to add to the scores, broadcasting to (b, h, t, s), or None."""
+        return None
+
+    def compare(self, q: Tensor, positions: Tensor, key_positions: Tensor) -> Tensor | None:
+        """Return what queries `q` (b, t, h, e), already scaled, add to the scores, or None."""
+        return None
+
+    def carry(self, weights: Tensor, positions: Tensor, key_positions: Tensor) -> Tensor | None:
+        """Return what weights (b, h, t, s) add to the pooled values (b, t, h, e), or None."""
         return None
 
 
@@ -69,13 +79,29 @@ class Learned(Position):
         return {**super().get_config(), **own}
 
 
+def _frequencies(dim, base):
+    """Return the angle of each pair at position 1, (d/2,)."""
+    return np.exp(np.arange(0, dim, 2) * (-math.log(base) / dim)).astype("float32")
+
+
+def _waves(positions, dim, base, interleaved):
+    """Return sines and cosines of positions (..., ) as (..., d)."""
+    angle = ops.cast(positions, "float32")[..., None] * _frequencies(dim, base)  # (..., d/2)
+    waves = [ops.sin(angle), ops.cos(angle)]
+    if not interleaved:
+        return ops.concatenate(waves, axis=-1)[..., :dim]
+    waves = ops.stack(waves, axis=-1)  # (..., d/2, 2)
+    return ops.reshape(waves, (*ops.shape(positions), -1))[..., :dim]  # of d or d + 1
+
+
 @keras.saving.register_keras_serializable(package="tfattn")
 class Sinusoidal(Position):
     """`x + P` with fixed waves (Vaswani et al., arXiv:1706.03762, section 3.5; D2L 11.6.3.1).
 
         P[p, 2j] = sin(p / 10000^(2j/d))        P[p, 2j + 1] = cos(p / 10000^(2j/d))
 
-    Any position has a value, so nothing limits the length; P[p + k] is a rotation of P[p].
+    Any position has a value, so nothing limits the length; P[p + k] is a rotation of P[p], which
+    `rotation` gives.
 
     Args:
         base: the longest wave is 2 pi `base` positions long.
@@ -88,21 +114,58 @@ class Sinusoidal(Position):
 
     def embed(self, x, positions):
         """Add the waves at each position."""
-        dim = x.shape[-1]
-        pairs = ops.arange(0, dim, 2, dtype="float32")
-        frequency = ops.exp(pairs * (-math.log(self.base) / dim))  # (d/2,)
-        angle = ops.cast(positions, "float32")[..., None] * frequency  # (b, t, d/2)
-        waves = [ops.sin(angle), ops.cos(angle)]
-        if self.interleaved:
-            waves = ops.stack(waves, axis=-1)  # (b, t, d/2, 2)
-            waves = ops.reshape(waves, (*ops.shape(positions), -1))  # (b, t, d or d + 1)
-        else:
-            waves = ops.concatenate(waves, axis=-1)
-        return x + ops.cast(waves[..., :dim], x.dtype)
+        waves = _waves(positions, x.shape[-1], self.base, self.interleaved)
+        return x + ops.cast(waves, x.dtype)
+
+    def rotation(self, distance: int, dim: int) -> np.ndarray:
+        """Return the matrix R (d, d) of P[p + distance] = R P[p], the same for every p.
+
+        Each pair of a sine and a cosine turns by its own angle (D2L 11.6.3.2). For an even `dim`.
+        """
+        angles = distance * _frequencies(dim, self.base)
+        sine = np.arange(0, dim, 2) if self.interleaved else np.arange(dim // 2)
+        cosine = sine + (1 if self.interleaved else dim // 2)
+        turn = np.zeros((dim, dim), "float32")
+        turn[sine, sine] = turn[cosine, cosine] = np.cos(angles)
+        turn[sine, cosine], turn[cosine, sine] = np.sin(angles), -np.sin(angles)
+        return turn
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {**super().get_config(), "base": self.base, "interleaved": self.interleaved}
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Sinusoidal2D(Position):
+    """`x + P` where places are those of a grid, read row by row (as in arXiv:2111.06377).
+
+        P[p] = (waves of its column, waves of its row), each of half the width, sines first
+
+    Args:
+        columns: of the grid: place p is in row p // columns.
+        leading: places before the grid, such as that of a class token; nothing is added to them.
+        base: the longest wave is 2 pi `base` rows long.
+    """
+
+    def __init__(self, columns: int, leading: int = 0, base: float = 10_000.0, **kwargs):
+        super().__init__(**kwargs)
+        self.columns, self.leading, self.base = columns, leading, base
+
+    def embed(self, x, positions):
+        """Add the waves of row and column of each place."""
+        place = ops.cast(positions, "int32") - self.leading
+        across, down = (
+            _waves(at, x.shape[-1] // 2, self.base, interleaved=False)
+            for at in (place % self.columns, place // self.columns)
+        )
+        waves = ops.concatenate([across, down], axis=-1)  # (b, t, d)
+        waves = ops.where(place[..., None] >= 0, waves, 0.0)
+        return x + ops.cast(waves, x.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        own = {"columns": self.columns, "leading": self.leading, "base": self.base}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -135,80 +198,3 @@ class Rotary(Position):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         return {**super().get_config(), "base": self.base}
-
-
-def bucket_of(offsets: np.ndarray, buckets: int, distance: int, future: bool) -> np.ndarray:
-    """Return the bucket of each offset k - q (arXiv:1910.10683, section 2.1).
-
-    Of the buckets of one side half hold one distance each, and the others ranges that grow by a
-    constant factor up to `distance`; the last one has all that is farther. Where the future is
-    seen, the upper half of the buckets is for keys after the query; else those share bucket 0.
-    """
-    side = buckets // 2 if future else buckets
-    far = np.abs(offsets) if future else np.maximum(-offsets, 0)
-    single = side // 2
-    ranges = single * (distance / single) ** (np.arange(side - single) / (side - single))
-    # A power that is a whole number may come out just above it.
-    wide = single + np.searchsorted(ranges - 1e-6, far, side="right") - 1
-    return np.where(far < single, far, wide) + side * (future & (offsets > 0))
-
-
-@keras.saving.register_keras_serializable(package="tfattn")
-class Buckets(Position):
-    """`scores + B[bucket(k - q)]`, a trained number for each head and range of distances (T5).
-
-    One is shared by all blocks of a stack (arXiv:1910.10683, section 2.1).
-
-    Args:
-        heads: number h of heads.
-        buckets: rows of B.
-        distance: from which on all share a bucket.
-        future: whether keys after the query are told from those before it.
-        initializer: of B (buckets, h).
-
-    Raises:
-        ValueError: fewer than 2 buckets a side, or a distance within those of one distance each.
-    """
-
-    def __init__(
-        self,
-        heads: int,
-        buckets: int = 32,
-        distance: int = 128,
-        future: bool = True,
-        initializer: Any = "normal",
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        side = buckets // 2 if future else buckets
-        if side < 2 or distance <= side // 2:
-            raise ValueError(
-                "buckets must be 2 or more a side, and distance over half of them. "
-                f"Received: buckets={buckets}, distance={distance}, future={future}."
-            )
-        self.heads, self.buckets, self.distance, self.future = heads, buckets, distance, future
-        self.initializer = keras.initializers.get(initializer)
-
-    def build(self, *shapes):
-        """Create B."""
-        self.embeddings = self.add_weight(
-            name="embeddings", shape=(self.buckets, self.heads), initializer=self.initializer
-        )
-        self.built = True
-
-    def bias(self, positions, key_positions):
-        """Return the number of each offset, (b, h, t, s)."""
-        near = np.arange(-self.distance, self.distance + 1)
-        table = bucket_of(near, self.buckets, self.distance, self.future).astype("int32")
-        offset = ops.cast(key_positions, "int32")[:, None] - ops.cast(positions, "int32")[..., None]
-        offset = ops.clip(offset, -self.distance, self.distance) + self.distance  # (b, t, s)
-        bucket = ops.take(ops.convert_to_tensor(table), offset, axis=0)
-        numbers = ops.take(ops.convert_to_tensor(self.embeddings), bucket, axis=0)  # (b, t, s, h)
-        return ops.transpose(numbers, (0, 3, 1, 2))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the layer."""
-        own = {"heads": self.heads, "buckets": self.buckets, "distance": self.distance}
-        initializer = keras.initializers.serialize(self.initializer)
-        rest = {"future": self.future, "initializer": initializer}
-        return {**super().get_config(), **own, **rest}

@@ -44,13 +44,17 @@ class ScaledDotProduct(keras.layers.Layer):
         """Create nothing: there are no weights."""
         self.built = True
 
+    def factor(self, width: int) -> float:
+        """Return what products of so many components are multiplied by."""
+        return width**-0.5 if self.scale is None else self.scale
+
     def keys(self, k: Tensor) -> Tensor:
         """Return the keys as they are."""
         return k
 
     def call(self, q: Tensor, k: Tensor, prepared: bool = False) -> Tensor:
         """Score every query (b, t, h, e) with every key (b, s, h, e); returns (b, h, t, s)."""
-        scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
+        scale = self.factor(q.shape[-1])
         # Scaling q costs t*e products where scaling the scores would cost t*s.
         return products(q * ops.cast(scale, q.dtype), k)
 

@@ -11,7 +11,8 @@ from tfattn.blocks.stems import TokenStem
 from tfattn.errors import InputError
 from tfattn.mechanisms.masks import Everything
 from tfattn.mechanisms.multihead import MultiHeadAttention
-from tfattn.mechanisms.positions import Buckets, Learned, Position, Rotary, Sinusoidal
+from tfattn.mechanisms.positions import Learned, Position, Rotary, Sinusoidal
+from tfattn.mechanisms.relative import Alibi, Buckets, Shaw
 from tfattn.models.build_recurrent import build_recurrent
 from tfattn.models.config import (
     Classify,
@@ -37,13 +38,16 @@ POSITIONS = {  # what the stem adds
     ),
     "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
     "sinusoidal-halves": lambda config, **kw: Sinusoidal(interleaved=False, **kw),
-    "rotary": lambda config, **kw: Position(**kw),
-    "buckets": lambda config, **kw: Position(**kw),
+    **dict.fromkeys(("rotary", "buckets", "alibi", "shaw"), lambda config, **kw: Position(**kw)),
 }
-ROTATIONS = {  # what turns queries and keys
+OF_BLOCKS = {  # what each self-attention has: it turns queries and keys, or is compared with them
     "rotary": lambda config, **kw: Rotary(config.rotary_base, **kw),
+    "shaw": lambda config, **kw: Shaw(
+        config.head_width(), config.bucket_distance, _table(config), **kw
+    ),
 }
 BIASES = {  # what the stack adds to the scores of all its blocks
+    "alibi": lambda config, **kw: Alibi(config.heads, **kw),
     "buckets": lambda config, **kw: Buckets(
         config.heads,
         config.buckets,
@@ -55,7 +59,7 @@ BIASES = {  # what the stack adds to the scores of all its blocks
 }
 
 SUBLAYERS = {
-    "self": lambda config, mask, **kw: _attention(config, mask, ROTATIONS, **kw),
+    "self": lambda config, mask, **kw: _attention(config, mask, OF_BLOCKS, **kw),
     "cross": lambda config, mask, **kw: _attention(config, Everything(), {}, **kw),
     "feedforward": lambda config, mask, **kw: FeedForward(
         config.dim,
@@ -211,14 +215,14 @@ def _block(config, index, policy):
     )
 
 
-def _attention(config, mask, rotations, **kw):
+def _attention(config, mask, positions, **kw):
     return MultiHeadAttention(
         config.dim,
         config.heads,
         mask,
         config.attention_dropout,
         _kernel(config),
-        _of_table(rotations, config, kw["dtype"], "rotary"),
+        _of_table(positions, config, kw["dtype"], "positions"),
         config.kv_heads,
         (config.has_qkv_bias(), config.bias),
         config.score_scale,

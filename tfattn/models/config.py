@@ -74,12 +74,14 @@ class TransformerConfig(Spec):
     max_length: int = 512  # positions that have an embedding
     types: int = 2  # token types (sentence A, sentence B); 0 = none
     pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
-    # Added to the embeddings, turning queries and keys, or added to the scores.
-    # Of the waves those of sines may come first, then those of cosines, as Marian has them.
-    position: Literal["learned", "sinusoidal", "sinusoidal-halves", "rotary", "buckets"] = "learned"
+    # Added to the embeddings (of the waves those of sines may come first, then those of cosines, as
+    # Marian has them), turning queries and keys, added to the scores, or vectors of distances.
+    position: Literal[
+        "learned", "sinusoidal", "sinusoidal-halves", "rotary", "buckets", "alibi", "shaw"
+    ] = "learned"
     rotary_base: float = 10_000.0  # the longest wave of rotary positions is 2 pi times this
     buckets: int = 32  # of distances, where positions are such
-    bucket_distance: int = 128  # from which on all share a bucket
+    bucket_distance: int = 128  # from which on all share a bucket, or a vector of Shaw's
     stem_norm: bool = True  # norm of the embeddings
     stem_scale: bool = False  # embeddings of tokens times sqrt(dim) (arXiv:1706.03762, section 3.4)
     norm: Literal["post", "pre"] = "post"  # after the residual sum, or before the sublayer
@@ -146,6 +148,8 @@ class TransformerConfig(Spec):
         total = self.stem_count() + self.depth * block + (norm if self.norm == "pre" else 0)
         if self.position == "buckets":
             total += self.buckets * self.heads
+        if self.position == "shaw":
+            total += self.depth * 2 * (2 * self.bucket_distance + 1) * self.head_width()
         if needs_pooler(heads):
             total += d * d + d
         for head in heads:
