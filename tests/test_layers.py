@@ -43,6 +43,8 @@ LAYERS = {
         "ones",
         4,
     ),
+    "LinearAttention": lambda: tfattn.LinearAttention(Causal(), 16),
+    "SqueezeExcitation": lambda: tfattn.SqueezeExcitation(DIM, 3, "ones"),
     "Projection": lambda: tfattn.Projection((DIM,), (3, 4), "he_normal", use_bias=False),
     "Position": lambda: tfattn.Position(),
     "Learned": position,
