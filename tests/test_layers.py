@@ -25,6 +25,11 @@ def position():
     return tfattn.Learned(9, DIM, "ones")
 
 
+def stack():
+    blocks = [block("block_0"), block("block_1")]
+    return tfattn.Stack(blocks, DIM, True, 1e-3, "rms", tfattn.Buckets(3, name="far"))
+
+
 LAYERS = {
     "Attention": lambda: tfattn.Attention(
         tfattn.ScaledDotProduct(scale=0.5), Causal() | Global(1), 0.25, "hard"
@@ -59,9 +64,13 @@ LAYERS = {
     "FeedForward": lambda: tfattn.FeedForward(
         DIM, 20, "relu", keras.initializers.TruncatedNormal(stddev=0.3), True, False, "ones"
     ),
-    "Residual": lambda: tfattn.Residual("pre", 0.25, 1e-3, "rms"),
+    "Residual": lambda: tfattn.Residual("pre", 0.25, 1e-3, "rms", 0.5, 0.1),
     "TransformerBlock": block,
     "TokenStem": lambda: tfattn.TokenStem(30, DIM, position(), 3, 0.25, 1e-3, "he_normal", "rms"),
+    "PatchStem": lambda: tfattn.PatchStem(
+        8, 12, 2, 4, DIM, tfattn.Sinusoidal2D(3, 1), True, 0.25, "he_normal"
+    ),
+    "PixelsHead": lambda: tfattn.PixelsHead(9, DIM, 3, 6, 7, stack(), False, "he_normal"),
     "TokensHead": lambda: tfattn.TokensHead(
         30, DIM, True, "relu", 1e-3, "he_normal", "rms", use_bias=False, tied=False
     ),
@@ -76,9 +85,7 @@ LAYERS = {
     "RecurrentDecoder": lambda: tfattn.RecurrentDecoder(
         DIM, 6, 2, "lstm", 9, tfattn.Attention(name="attention"), 7, True, 0.25, "he_normal"
     ),
-    "Stack": lambda: tfattn.Stack(
-        [block("block_0"), block("block_1")], DIM, True, 1e-3, "rms", tfattn.Buckets(3, name="far")
-    ),
+    "Stack": lambda: stack(),
 }
 
 
@@ -89,7 +96,12 @@ def test_every_public_layer_has_a_row():
         if inspect.isclass(getattr(tfattn, name))
         and issubclass(getattr(tfattn, name), keras.layers.Layer)
     }
-    models = {"Transformer", "EncoderDecoder", "RecurrentEncoderDecoder"}  # have tests of their own
+    models = {
+        "Transformer",
+        "EncoderDecoder",
+        "RecurrentEncoderDecoder",
+        "VisionTransformer",
+    }  # have tests of their own
     assert layers == {*LAYERS, *models}
 
 

@@ -35,3 +35,21 @@ def test_rows_with_a_number_are_written_for_every_layer():
 def test_otherwise_the_array_is_taken_as_it_is():
     weight = np.arange(6).reshape(2, 3)
     assert Rename("a", "b").to_ours(weight) is weight
+
+
+def test_the_kernel_of_a_convolution_is_a_matrix_of_its_windows():
+    weight = np.arange(5 * 3 * 2 * 2).reshape((5, 3, 2, 2))  # (d, c, p, p)
+    row = Rename("theirs", "ours", window=(3, 2))
+    ours = row.to_ours(weight)
+    assert ours.shape == (12, 5)
+    window = np.arange(12).reshape((2, 2, 3))  # (y, x, c), as a window is flattened
+    expected = [(weight[d] * window.transpose(2, 0, 1)).sum() for d in range(5)]
+    np.testing.assert_array_equal(window.ravel() @ ours, expected)
+    np.testing.assert_array_equal(row.to_theirs(ours), weight)
+
+
+def test_axes_of_one_are_dropped_and_come_back():
+    weight = np.arange(6).reshape((1, 1, 6))
+    row = Rename("theirs", "ours", ones=2)
+    assert row.to_ours(weight).shape == (6,)
+    np.testing.assert_array_equal(row.to_theirs(row.to_ours(weight)), weight)

@@ -24,6 +24,8 @@ from tfattn.models.config import (
     TransformerConfig,
 )
 from tfattn.models.model_config import ModelConfig, changed
+from tfattn.models.stack_config import StackConfig
+from tfattn.models.vision_config import VisionConfig
 from tfattn.spec import unknown
 from tfattn.weights import (
     CONFIG,
@@ -39,6 +41,11 @@ from tfattn.weights import (
 
 # Starts of new weights, which no file needs: they may differ from what a format can say.
 STARTS = ("embedding_std", "kernel_std", "scaled_residual")
+KINDS = {  # of models
+    TransformerConfig: "one stack",
+    EncoderDecoderConfig: "an encoder and a decoder",
+    VisionConfig: "a stack on images",
+}
 
 
 def from_huggingface(
@@ -77,14 +84,15 @@ def to_huggingface(model: Model, folder: str | Path, model_type: str | None = No
     """
     if model_type is not None and model_type not in FORMATS:
         raise InputError(f"model_type: {unknown('type', model_type, FORMATS)}")
-    kinds = [FORMATS[model_type]] if model_type is not None else list(FORMATS.values())
-    kind = min(kinds, key=lambda kind: len(_misfits(model, kind)))
-    misfits, config = _misfits(model, kind), model.config
+    config, kinds = model.config, [FORMATS[name] for name in (model_type,) if name is not None]
+    kinds = kinds or [kind for kind in FORMATS.values() if type(kind.base) is type(config)]
+    kind = min(kinds, key=lambda kind: len(_misfits(model, kind)), default=FORMATS["bert"])
+    misfits = _misfits(model, kind)
     if misfits:
         raise InputError(misfits[0])
     architecture = kind.architectures[_names(model)]
     described = {theirs: _their_value(kind, config, ours) for theirs, ours in kind.fields}
-    if isinstance(config, TransformerConfig):
+    if isinstance(config, StackConfig):
         described["initializer_range"] = config.kernel_std or config.dim**-0.5
     described |= {"model_type": kind.model_type, "architectures": [architecture]}
     described["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
@@ -92,7 +100,7 @@ def to_huggingface(model: Model, folder: str | Path, model_type: str | None = No
     described |= kind.describe(config, model.heads)
     ours = arrays(model)
     parts = {path.split("/")[0] for path in ours}
-    rows = [r for r in _rows(kind, config) if r.ours and r.ours.split("/")[0] in parts]
+    rows = [r for r in _rows(kind, config, model.heads) if r.ours and r.ours.split("/")[0] in parts]
     different = sorted(set(ours) ^ {str(row.ours) for row in rows})
     if different:
         raise InputError(
@@ -130,7 +138,7 @@ def read_published(folder: Path) -> tuple[ModelConfig, tuple[Head, ...], Weights
         theirs = {kind.prefix + n if n.startswith(kind.bare) else n: w for n, w in theirs.items()}
     heads = kind.heads(described, {name: weight.shape for name, weight in theirs.items()})
     rows: dict[str, list] = {}
-    for row in _rows(kind, config):
+    for row in _rows(kind, config, heads):
         rows.setdefault(row.theirs, []).append(row)
     # A file may write out the tied matrix once more.
     tied = any(isinstance(head, Tokens) and head.tied for head in heads)
@@ -160,7 +168,7 @@ def _config(kind, described, where):
         for name, values in kind.values.items():
             if isinstance(given.get(name), str):
                 given[name] = values.get(given[name], given[name])
-        if isinstance(kind.base, TransformerConfig) and described.get("initializer_range"):
+        if isinstance(kind.base, StackConfig) and described.get("initializer_range"):
             given["kernel_std"] = described["initializer_range"]
         return _with(kind.base, given | kind.derive(described))
     except InputError as error:
@@ -177,11 +185,11 @@ def _with(base: ModelConfig, given: dict[str, Any]) -> ModelConfig:
     return config
 
 
-def _sides(config: ModelConfig) -> dict[str, TransformerConfig]:
+def _sides(config: ModelConfig) -> dict[str, StackConfig]:
     """Return the stacks of a config by what the names of their fields begin with."""
     if isinstance(config, EncoderDecoderConfig):
         return {"encoder.": config.encoder, "decoder.": config.decoder}
-    if not isinstance(config, TransformerConfig):
+    if not isinstance(config, StackConfig):
         raise InputError(
             "model: expected a Transformer or an EncoderDecoder, of which checkpoints are "
             f"published. Received: a model of {type(config).__name__}."
@@ -202,11 +210,11 @@ def _names(model: Model) -> tuple[str, ...]:
 
 def _misfits(model: Model, kind: Format) -> list[str]:
     """Return what this format has no name for, a sentence each."""
-    said, bases, sides = [], _sides(kind.base), _sides(model.config)
-    if set(bases) != set(sides):
-        ours = ("an encoder and a decoder" if len(s) > 1 else "one stack" for s in (bases, sides))
-        said.append(f"config: expected {next(ours)} for {kind.model_type}. Received: {next(ours)}.")
-        bases = dict.fromkeys(sides, next(iter(bases.values())))
+    bases, sides = _sides(kind.base), _sides(model.config)
+    if type(kind.base) is not type(model.config):
+        theirs, ours = (KINDS[type(config)] for config in (kind.base, model.config))
+        return [f"config: expected {theirs} for {kind.model_type}. Received: {ours}."]
+    said = []
     named = {*STARTS, *kind.derived, *(ours for _, ours in kind.fields)}
     for side, field in ((s, f.name) for s in sides for f in fields(sides[s])):
         only, received = getattr(bases[side], field), getattr(sides[side], field)
@@ -216,26 +224,26 @@ def _misfits(model: Model, kind: Format) -> list[str]:
             continue
         if received != only:
             said.append(
-                f"TransformerConfig.{side}{field}: expected {only!r}, which is all that the format "
-                f"of {kind.model_type} knows. Received: {received!r}."
+                f"{type(sides[side]).__name__}.{side}{field}: expected {only!r}, which is all that "
+                f"the format of {kind.model_type} knows. Received: {received!r}."
             )
     names = _names(model)
-    mean = [h.pool for h in model.heads if isinstance(h, Classify) and h.pool != "pooler"]
+    mean = [h.pool for h in model.heads if isinstance(h, Classify) and h.pool != kind.pool]
     unlike = [h for h in model.heads if isinstance(h, Tokens) and h not in kind.tokens]
     if names not in kind.architectures or mean or unlike:
         told = f"{names}{f' with {mean[0]} pooling' if mean else ''}{unlike or ''}"
         said.append(
-            f"heads: expected one of {sorted(kind.architectures)}, pooled by 'pooler', for which "
-            f"their format has a name. Received: {told}."
+            f"heads: expected one of {sorted(kind.architectures)}, pooled by {kind.pool!r}, for "
+            f"which their format has a name. Received: {told}."
         )
     return said
 
 
-def _rows(kind: Format, config: ModelConfig):
+def _rows(kind: Format, config: ModelConfig, heads: tuple[Head, ...]):
     depths = {side.removesuffix("."): own.depth for side, own in _sides(config).items()}
     deepest = max(depths.values())
     return [
         written
-        for row in (*kind.renames, *kind.more(config))
+        for row in (*kind.renames, *kind.more(config, heads))
         for written in row.for_layers(depths.get((row.ours or "").split("/")[0], deepest))
     ]

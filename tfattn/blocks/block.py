@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
@@ -17,13 +18,17 @@ class Residual(keras.layers.Layer):
         post-norm: y = norm(x + dropout(sublayer(x)))      (arXiv:1706.03762, section 3.1)
         pre-norm:  y = x + dropout(sublayer(norm(x)))      (arXiv:2002.04745, figure 1)
 
-    `enter` gives what the sublayer reads, `leave` joins what it returned.
+    What the sublayer returned may be scaled by trained numbers (arXiv:2103.17239, section 2.2), and
+    in training left out for some rows as a whole (arXiv:1603.09382, section 3). `enter` gives what
+    the sublayer reads, `leave` joins what it returned.
 
     Args:
         norm: "post" or "pre".
         dropout: share of the sublayer's outputs dropped in training.
         epsilon: added to the variance.
         norm_kind: "layer", "layer-no-bias" or "rms".
+        drop_path: share of the rows for which the sublayer is left out in training.
+        scale: start of the trained scale (d,); None = there is none.
 
     Raises:
         ValueError: another `norm`.
@@ -35,6 +40,8 @@ class Residual(keras.layers.Layer):
         dropout: float = 0.0,
         epsilon: float = 1e-12,
         norm_kind: str = "layer",
+        drop_path: float = 0.0,
+        scale: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -44,10 +51,22 @@ class Residual(keras.layers.Layer):
         self.epsilon, self.norm_kind = epsilon, norm_kind
         self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.drop_path = None
+        if drop_path:
+            self.drop_path = keras.layers.Dropout(
+                drop_path, noise_shape=(None, 1, 1), dtype=self.dtype_policy, name="drop_path"
+            )
+        self.start, self.scale = scale, None
 
     def build(self, shape):
-        """Create the norm for inputs of `shape` (b, t, d)."""
+        """Create the norm for inputs of `shape` (b, t, d), and the scale."""
         self.norm.build(shape)
+        if self.start is not None:
+            self.scale = self.add_weight(
+                name="scale",
+                shape=(shape[-1],),
+                initializer=keras.initializers.Constant(self.start),
+            )
         self.built = True
 
     def enter(self, x: Tensor) -> Tensor:
@@ -56,14 +75,18 @@ class Residual(keras.layers.Layer):
 
     def leave(self, x: Tensor, y: Tensor, training: bool | None = None) -> Tensor:
         """Join the stream `x` and the sublayer's output `y`, both (b, t, d)."""
+        y = y if self.scale is None else y * ops.cast(self.scale, y.dtype)
         y = self.dropout(y, training=training)
+        y = y if self.drop_path is None else self.drop_path(y, training=training)
         return x + y if self.pre else self.norm(x, y)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         norm = "pre" if self.pre else "post"
         own = {"norm": norm, "dropout": self.dropout.rate, "epsilon": self.epsilon}
-        return {**super().get_config(), **own, "norm_kind": self.norm_kind}
+        rate = 0.0 if self.drop_path is None else self.drop_path.rate
+        rest = {"norm_kind": self.norm_kind, "drop_path": rate, "scale": self.start}
+        return {**super().get_config(), **own, **rest}
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -82,6 +105,8 @@ class TransformerBlock(keras.layers.Layer):
         dropout: after each sublayer.
         epsilon: of the norms.
         norm_kind: of the norms: "layer", "layer-no-bias" or "rms".
+        drop_path: share of the rows for which a sublayer is left out in training.
+        scale: start of the trained scale of each sublayer; None = there is none.
     """
 
     def __init__(
@@ -92,14 +117,22 @@ class TransformerBlock(keras.layers.Layer):
         dropout: float = 0.0,
         epsilon: float = 1e-12,
         norm_kind: str = "layer",
+        drop_path: float = 0.0,
+        scale: float | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.dim, self.norm, self.dropout, self.epsilon = dim, norm, dropout, epsilon
-        self.sublayers, self.norm_kind = sublayers, norm_kind
-        own = {"dtype": self.dtype_policy}
+        self.dim, self.sublayers = dim, sublayers
+        self.residual = {
+            "norm": norm,
+            "dropout": dropout,
+            "epsilon": epsilon,
+            "norm_kind": norm_kind,
+            "drop_path": drop_path,
+            "scale": scale,
+        }
         self.residuals = {
-            name: Residual(norm, dropout, epsilon, norm_kind, name=f"{name}_residual", **own)
+            name: Residual(**self.residual, dtype=self.dtype_policy, name=f"{name}_residual")
             for name in sublayers
         }
 
@@ -172,9 +205,8 @@ class TransformerBlock(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         sublayers = {name: nested.to_config(layer) for name, layer in self.sublayers.items()}
-        own = {"sublayers": sublayers, "dim": self.dim, "norm": self.norm}
-        rest = {"dropout": self.dropout, "epsilon": self.epsilon, "norm_kind": self.norm_kind}
-        return {**super().get_config(), **own, **rest}
+        own = {"sublayers": sublayers, "dim": self.dim}
+        return {**super().get_config(), **own, **self.residual}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "TransformerBlock":

@@ -203,3 +203,12 @@ def last_pool(hidden: Tensor, segments: Tensor) -> Tensor:
     columns = ops.arange(ops.shape(hidden)[1], dtype="int32")
     last = ops.max(there * columns, axis=1)  # (b,); the first where all is padding
     return ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+
+
+def first_pool(hidden: Tensor, segments: Tensor) -> Tensor:
+    """Return the hidden state (b, d) of the first token of hidden states (b, t, d)."""
+    return hidden[:, 0]
+
+
+# What is classified, by name; (hidden states, segments) to (b, d). The pooler is a layer.
+POOLS = {"mean": mean_pool, "last": last_pool, "first": first_pool}

@@ -1,7 +1,7 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
 from tfattn.errors import InputError
-from tfattn.families import bert, gpt1, gpt2, gpt3, llama, recurrent, t5, transformer
+from tfattn.families import bert, gpt1, gpt2, gpt3, llama, recurrent, t5, transformer, vit
 from tfattn.families.format import Format
 from tfattn.models.model_config import ModelConfig
 from tfattn.spec import unknown
@@ -15,14 +15,13 @@ FAMILIES = {
     "recurrent": recurrent,
     "t5": t5,
     "transformer": transformer,
+    "vit": vit,
 }
 PRESETS: dict[str, ModelConfig] = {
     name: config for family in FAMILIES.values() for name, config in family.PRESETS.items()
 }
 FORMATS: dict[str, Format] = {
-    family.FORMAT.model_type: family.FORMAT
-    for family in FAMILIES.values()
-    if family.FORMAT is not None
+    kind.model_type: kind for family in FAMILIES.values() for kind in family.FORMATS
 }
 
 

@@ -40,60 +40,62 @@ def _heads(described, shapes):
     return tuple(found)
 
 
-FORMAT = Format(
-    model_type="bert",
-    base=BASE,
-    fields=(
-        ("hidden_size", "dim"),
-        ("num_hidden_layers", "depth"),
-        ("num_attention_heads", "heads"),
-        ("intermediate_size", "hidden_dim"),
-        ("vocab_size", "vocab_size"),
-        ("max_position_embeddings", "max_length"),
-        ("type_vocab_size", "types"),
-        ("pad_token_id", "pad_id"),
-        ("layer_norm_eps", "norm_epsilon"),
-        ("hidden_act", "activation"),
-        ("hidden_dropout_prob", "dropout"),
-        ("attention_probs_dropout_prob", "attention_dropout"),
-    ),
-    values={"activation": {"gelu_new": "gelu-tanh"}},
-    renames=(
-        Rename("bert.embeddings.word_embeddings.weight", "stem/tokens/embeddings"),
-        Rename("bert.embeddings.token_type_embeddings.weight", "stem/types/embeddings"),
-        Rename("bert.embeddings.position_embeddings.weight", "stem/positions/embeddings"),
-        *layer_norm("bert.embeddings.LayerNorm", "stem/norm"),
-        Rename("bert.embeddings.position_ids", None),  # 0, 1, 2, ...: a buffer of old files
-        *(
-            row
-            for name in ("query", "key", "value")
-            for row in linear(f"{_LAYER}attention.self.{name}", f"{_BLOCK}self/{name}")
+FORMATS = (
+    Format(
+        model_type="bert",
+        base=BASE,
+        fields=(
+            ("hidden_size", "dim"),
+            ("num_hidden_layers", "depth"),
+            ("num_attention_heads", "heads"),
+            ("intermediate_size", "hidden_dim"),
+            ("vocab_size", "vocab_size"),
+            ("max_position_embeddings", "max_length"),
+            ("type_vocab_size", "types"),
+            ("pad_token_id", "pad_id"),
+            ("layer_norm_eps", "norm_epsilon"),
+            ("hidden_act", "activation"),
+            ("hidden_dropout_prob", "dropout"),
+            ("attention_probs_dropout_prob", "attention_dropout"),
         ),
-        *linear(f"{_LAYER}attention.output.dense", f"{_BLOCK}self/output"),
-        *layer_norm(f"{_LAYER}attention.output.LayerNorm", f"{_BLOCK}self_residual/norm"),
-        *linear(f"{_LAYER}intermediate.dense", f"{_BLOCK}feedforward/expand"),
-        *linear(f"{_LAYER}output.dense", f"{_BLOCK}feedforward/contract"),
-        *layer_norm(f"{_LAYER}output.LayerNorm", f"{_BLOCK}feedforward_residual/norm"),
-        *linear("bert.pooler.dense", "pooler"),
-        *linear("cls.predictions.transform.dense", "tokens/transform"),
-        *layer_norm("cls.predictions.transform.LayerNorm", "tokens/norm"),
-        Rename("cls.predictions.bias", "tokens/bias"),
-        Rename("cls.predictions.decoder.weight", None),  # tied to the word embeddings
-        Rename("cls.predictions.decoder.bias", None),  # tied to cls.predictions.bias
-        *linear("cls.seq_relationship", "next/logits"),
-        *linear("classifier", "classify/logits"),
+        values={"activation": {"gelu_new": "gelu-tanh"}},
+        renames=(
+            Rename("bert.embeddings.word_embeddings.weight", "stem/tokens/embeddings"),
+            Rename("bert.embeddings.token_type_embeddings.weight", "stem/types/embeddings"),
+            Rename("bert.embeddings.position_embeddings.weight", "stem/positions/embeddings"),
+            *layer_norm("bert.embeddings.LayerNorm", "stem/norm"),
+            Rename("bert.embeddings.position_ids", None),  # 0, 1, 2, ...: a buffer of old files
+            *(
+                row
+                for name in ("query", "key", "value")
+                for row in linear(f"{_LAYER}attention.self.{name}", f"{_BLOCK}self/{name}")
+            ),
+            *linear(f"{_LAYER}attention.output.dense", f"{_BLOCK}self/output"),
+            *layer_norm(f"{_LAYER}attention.output.LayerNorm", f"{_BLOCK}self_residual/norm"),
+            *linear(f"{_LAYER}intermediate.dense", f"{_BLOCK}feedforward/expand"),
+            *linear(f"{_LAYER}output.dense", f"{_BLOCK}feedforward/contract"),
+            *layer_norm(f"{_LAYER}output.LayerNorm", f"{_BLOCK}feedforward_residual/norm"),
+            *linear("bert.pooler.dense", "pooler"),
+            *linear("cls.predictions.transform.dense", "tokens/transform"),
+            *layer_norm("cls.predictions.transform.LayerNorm", "tokens/norm"),
+            Rename("cls.predictions.bias", "tokens/bias"),
+            Rename("cls.predictions.decoder.weight", None),  # tied to the word embeddings
+            Rename("cls.predictions.decoder.bias", None),  # tied to cls.predictions.bias
+            *linear("cls.seq_relationship", "next/logits"),
+            *linear("classifier", "classify/logits"),
+        ),
+        prefix="bert.",
+        bare=("embeddings.", "encoder.", "pooler."),
+        heads=_heads,
+        architectures={
+            (): "BertModel",
+            ("tokens",): "BertForMaskedLM",
+            ("next", "tokens"): "BertForPreTraining",
+            ("next",): "BertForNextSentencePrediction",
+            ("classify",): "BertForSequenceClassification",
+        },
+        tokens=(HEAD,),
+        required=(("position_embedding_type", "absolute"), ("is_decoder", False)),
+        legacy=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
     ),
-    prefix="bert.",
-    bare=("embeddings.", "encoder.", "pooler."),
-    heads=_heads,
-    architectures={
-        (): "BertModel",
-        ("tokens",): "BertForMaskedLM",
-        ("next", "tokens"): "BertForPreTraining",
-        ("next",): "BertForNextSentencePrediction",
-        ("classify",): "BertForSequenceClassification",
-    },
-    tokens=(HEAD,),
-    required=(("position_embedding_type", "absolute"), ("is_decoder", False)),
-    legacy=(("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")),
 )

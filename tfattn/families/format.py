@@ -26,7 +26,8 @@ class Format:
     # From their config and the shapes of their weights, the heads that a file was saved with.
     heads: Callable[[Described, Mapping[str, tuple[int, ...]]], tuple[Head, ...]]
     architectures: Mapping[tuple[str, ...], str]  # sorted names of heads, the class that reads them
-    tokens: tuple[Tokens, ...]  # the heads over the vocabulary that it knows
+    tokens: tuple[Tokens, ...] = ()  # the heads over the vocabulary that it knows
+    pool: str = "pooler"  # what its classifiers read
     required: tuple[tuple[str, Any], ...] = ()  # options of theirs that have one value here
     legacy: tuple[tuple[str, str], ...] = ()  # suffixes of old files, as they are called now
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # our field: theirs, ours
@@ -34,7 +35,8 @@ class Format:
     # And the reverse.
     describe: Callable[[Any, tuple[Head, ...]], dict[str, Any]] = lambda config, heads: {}
     derived: tuple[str, ...] = ()  # names of the fields that `derive` gives
-    more: Callable[[Any], tuple[Rename, ...]] = lambda config: ()  # renames of a model of ours
+    # Renames of a model of ours, by its config and heads.
+    more: Callable[[Any, tuple[Head, ...]], tuple[Rename, ...]] = lambda config, heads: ()
 
 
 def layer_norm(theirs: str, ours: str) -> tuple[Rename, Rename]:

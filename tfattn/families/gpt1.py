@@ -35,40 +35,42 @@ PRESETS = {
 _LAYER = "transformer.h.{}."
 _BLOCK = "encoder/block_{}/"
 
-FORMAT = Format(
-    model_type="openai-gpt",
-    base=BASE,
-    fields=(
-        ("n_embd", "dim"),
-        ("n_layer", "depth"),
-        ("n_head", "heads"),
-        ("vocab_size", "vocab_size"),
-        ("n_positions", "max_length"),
-        ("layer_norm_epsilon", "norm_epsilon"),
-        ("afn", "activation"),
-        ("resid_pdrop", "dropout"),
-        ("attn_pdrop", "attention_dropout"),
+FORMATS = (
+    Format(
+        model_type="openai-gpt",
+        base=BASE,
+        fields=(
+            ("n_embd", "dim"),
+            ("n_layer", "depth"),
+            ("n_head", "heads"),
+            ("vocab_size", "vocab_size"),
+            ("n_positions", "max_length"),
+            ("layer_norm_epsilon", "norm_epsilon"),
+            ("afn", "activation"),
+            ("resid_pdrop", "dropout"),
+            ("attn_pdrop", "attention_dropout"),
+        ),
+        values={"activation": {"gelu": "gelu-tanh"}},  # what they call gelu is the approximation
+        derive=lambda described: {"hidden_dim": 4 * described.get("n_embd", BASE.dim)},
+        derived=("hidden_dim",),
+        describe=lambda config, heads: {"embd_pdrop": config.dropout},
+        renames=(
+            Rename("transformer.tokens_embed.weight", "stem/tokens/embeddings"),
+            Rename("transformer.positions_embed.weight", "stem/positions/embeddings"),
+            Rename("transformer.position_ids", None),
+            Rename(f"{_LAYER}attn.bias", None),  # the causal mask
+            *qkv(f"{_LAYER}attn.c_attn"),
+            *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", transposed=False),
+            *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
+            *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", transposed=False),
+            *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", transposed=False),
+            *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
+            Rename("lm_head.weight", None),  # tied
+        ),
+        prefix="transformer.",
+        bare=("tokens_embed.", "positions_embed.", "position_ids", "h."),
+        heads=saved_heads("OpenAIGPTLMHeadModel"),
+        architectures={(): "OpenAIGPTModel", ("tokens",): "OpenAIGPTLMHeadModel"},
+        tokens=(HEAD,),
     ),
-    values={"activation": {"gelu": "gelu-tanh"}},  # what they call gelu is the approximation
-    derive=lambda described: {"hidden_dim": 4 * described.get("n_embd", BASE.dim)},
-    derived=("hidden_dim",),
-    describe=lambda config, heads: {"embd_pdrop": config.dropout},
-    renames=(
-        Rename("transformer.tokens_embed.weight", "stem/tokens/embeddings"),
-        Rename("transformer.positions_embed.weight", "stem/positions/embeddings"),
-        Rename("transformer.position_ids", None),
-        Rename(f"{_LAYER}attn.bias", None),  # the causal mask
-        *qkv(f"{_LAYER}attn.c_attn"),
-        *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", transposed=False),
-        *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
-        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", transposed=False),
-        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", transposed=False),
-        *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
-        Rename("lm_head.weight", None),  # tied
-    ),
-    prefix="transformer.",
-    bare=("tokens_embed.", "positions_embed.", "position_ids", "h."),
-    heads=saved_heads("OpenAIGPTLMHeadModel"),
-    architectures={(): "OpenAIGPTModel", ("tokens",): "OpenAIGPTLMHeadModel"},
-    tokens=(HEAD,),
 )

@@ -84,53 +84,57 @@ def saved_heads(architecture: str):
     return heads
 
 
-FORMAT = Format(
-    model_type="gpt2",
-    base=SMALL,
-    fields=(
-        ("n_embd", "dim"),
-        ("n_layer", "depth"),
-        ("n_head", "heads"),
-        ("n_inner", "hidden_dim"),
-        ("vocab_size", "vocab_size"),
-        ("n_positions", "max_length"),
-        ("layer_norm_epsilon", "norm_epsilon"),
-        ("activation_function", "activation"),
-        ("resid_pdrop", "dropout"),
-        ("attn_pdrop", "attention_dropout"),
-    ),
-    values={"activation": {"gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh"}},
-    derive=lambda described: (
-        {} if described.get("n_inner") else {"hidden_dim": 4 * described.get("n_embd", SMALL.dim)}
-    ),
-    describe=lambda config, heads: {
-        "embd_pdrop": config.dropout,
-        "bos_token_id": None,
-        "eos_token_id": None,
-    },
-    renames=(
-        Rename("transformer.wte.weight", "stem/tokens/embeddings"),
-        Rename("transformer.wpe.weight", "stem/positions/embeddings"),
-        Rename(f"{_LAYER}attn.bias", None),  # the causal mask
-        Rename(f"{_LAYER}attn.masked_bias", None),
-        *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
-        *qkv(f"{_LAYER}attn.c_attn"),
-        *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", transposed=False),
-        *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
-        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", transposed=False),
-        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", transposed=False),
-        *layer_norm("transformer.ln_f", "encoder/norm"),
-        Rename("lm_head.weight", None),  # tied
-    ),
-    prefix="transformer.",
-    bare=("wte.", "wpe.", "h.", "ln_f."),
-    heads=saved_heads("GPT2LMHeadModel"),
-    architectures={(): "GPT2Model", ("tokens",): "GPT2LMHeadModel"},
-    tokens=(HEAD,),
-    required=(
-        ("scale_attn_weights", True),
-        ("scale_attn_by_inverse_layer_idx", False),
-        ("add_cross_attention", False),
-        ("tie_word_embeddings", True),
+FORMATS = (
+    Format(
+        model_type="gpt2",
+        base=SMALL,
+        fields=(
+            ("n_embd", "dim"),
+            ("n_layer", "depth"),
+            ("n_head", "heads"),
+            ("n_inner", "hidden_dim"),
+            ("vocab_size", "vocab_size"),
+            ("n_positions", "max_length"),
+            ("layer_norm_epsilon", "norm_epsilon"),
+            ("activation_function", "activation"),
+            ("resid_pdrop", "dropout"),
+            ("attn_pdrop", "attention_dropout"),
+        ),
+        values={"activation": {"gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh"}},
+        derive=lambda described: (
+            {}
+            if described.get("n_inner")
+            else {"hidden_dim": 4 * described.get("n_embd", SMALL.dim)}
+        ),
+        describe=lambda config, heads: {
+            "embd_pdrop": config.dropout,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        },
+        renames=(
+            Rename("transformer.wte.weight", "stem/tokens/embeddings"),
+            Rename("transformer.wpe.weight", "stem/positions/embeddings"),
+            Rename(f"{_LAYER}attn.bias", None),  # the causal mask
+            Rename(f"{_LAYER}attn.masked_bias", None),
+            *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
+            *qkv(f"{_LAYER}attn.c_attn"),
+            *linear(f"{_LAYER}attn.c_proj", f"{_BLOCK}self/output", transposed=False),
+            *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
+            *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand", transposed=False),
+            *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract", transposed=False),
+            *layer_norm("transformer.ln_f", "encoder/norm"),
+            Rename("lm_head.weight", None),  # tied
+        ),
+        prefix="transformer.",
+        bare=("wte.", "wpe.", "h.", "ln_f."),
+        heads=saved_heads("GPT2LMHeadModel"),
+        architectures={(): "GPT2Model", ("tokens",): "GPT2LMHeadModel"},
+        tokens=(HEAD,),
+        required=(
+            ("scale_attn_weights", True),
+            ("scale_attn_by_inverse_layer_idx", False),
+            ("add_cross_attention", False),
+            ("tie_word_embeddings", True),
+        ),
     ),
 )

@@ -89,53 +89,55 @@ def _describe(config, heads):
     }
 
 
-FORMAT = Format(
-    model_type="gpt_neo",
-    base=NEO,
-    fields=(
-        ("hidden_size", "dim"),
-        ("num_layers", "depth"),
-        ("num_heads", "heads"),
-        ("intermediate_size", "hidden_dim"),
-        ("vocab_size", "vocab_size"),
-        ("max_position_embeddings", "max_length"),
-        ("layer_norm_epsilon", "norm_epsilon"),
-        ("activation_function", "activation"),
-        ("resid_dropout", "dropout"),
-        ("attention_dropout", "attention_dropout"),
-    ),
-    values={"activation": {"gelu_new": "gelu-tanh"}},
-    derive=lambda described: (
-        _masks(described)
-        | (
-            {}
-            if described.get("intermediate_size")
-            else {"hidden_dim": 4 * described.get("hidden_size", 2048)}
-        )
-    ),
-    derived=("masks",),
-    describe=_describe,
-    renames=(
-        Rename("transformer.wte.weight", "stem/tokens/embeddings"),
-        Rename("transformer.wpe.weight", "stem/positions/embeddings"),
-        Rename(f"{_ATTENTION}bias", None),  # the causal mask
-        Rename(f"{_ATTENTION}masked_bias", None),
-        *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
-        *(
-            Rename(f"{_ATTENTION}{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", transposed=True)
-            for t, o in (("q", "query"), ("k", "key"), ("v", "value"))
+FORMATS = (
+    Format(
+        model_type="gpt_neo",
+        base=NEO,
+        fields=(
+            ("hidden_size", "dim"),
+            ("num_layers", "depth"),
+            ("num_heads", "heads"),
+            ("intermediate_size", "hidden_dim"),
+            ("vocab_size", "vocab_size"),
+            ("max_position_embeddings", "max_length"),
+            ("layer_norm_epsilon", "norm_epsilon"),
+            ("activation_function", "activation"),
+            ("resid_dropout", "dropout"),
+            ("attention_dropout", "attention_dropout"),
         ),
-        *linear(f"{_ATTENTION}out_proj", f"{_BLOCK}self/output"),
-        *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
-        *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand"),
-        *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract"),
-        *layer_norm("transformer.ln_f", "encoder/norm"),
-        Rename("lm_head.weight", None),  # tied
+        values={"activation": {"gelu_new": "gelu-tanh"}},
+        derive=lambda described: (
+            _masks(described)
+            | (
+                {}
+                if described.get("intermediate_size")
+                else {"hidden_dim": 4 * described.get("hidden_size", 2048)}
+            )
+        ),
+        derived=("masks",),
+        describe=_describe,
+        renames=(
+            Rename("transformer.wte.weight", "stem/tokens/embeddings"),
+            Rename("transformer.wpe.weight", "stem/positions/embeddings"),
+            Rename(f"{_ATTENTION}bias", None),  # the causal mask
+            Rename(f"{_ATTENTION}masked_bias", None),
+            *layer_norm(f"{_LAYER}ln_1", f"{_BLOCK}self_residual/norm"),
+            *(
+                Rename(f"{_ATTENTION}{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", transposed=True)
+                for t, o in (("q", "query"), ("k", "key"), ("v", "value"))
+            ),
+            *linear(f"{_ATTENTION}out_proj", f"{_BLOCK}self/output"),
+            *layer_norm(f"{_LAYER}ln_2", f"{_BLOCK}feedforward_residual/norm"),
+            *linear(f"{_LAYER}mlp.c_fc", f"{_BLOCK}feedforward/expand"),
+            *linear(f"{_LAYER}mlp.c_proj", f"{_BLOCK}feedforward/contract"),
+            *layer_norm("transformer.ln_f", "encoder/norm"),
+            Rename("lm_head.weight", None),  # tied
+        ),
+        prefix="transformer.",
+        bare=("wte.", "wpe.", "h.", "ln_f."),
+        heads=saved_heads("GPTNeoForCausalLM"),
+        architectures={(): "GPTNeoModel", ("tokens",): "GPTNeoForCausalLM"},
+        tokens=(HEAD,),
+        required=(("tie_word_embeddings", True),),
     ),
-    prefix="transformer.",
-    bare=("wte.", "wpe.", "h.", "ln_f."),
-    heads=saved_heads("GPTNeoForCausalLM"),
-    architectures={(): "GPTNeoModel", ("tokens",): "GPTNeoForCausalLM"},
-    tokens=(HEAD,),
-    required=(("tie_word_embeddings", True),),
 )

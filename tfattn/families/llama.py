@@ -75,50 +75,57 @@ def _describe(config, heads):
     }
 
 
-FORMAT = Format(
-    model_type="llama",
-    base=LLAMA_7B,
-    fields=(
-        ("hidden_size", "dim"),
-        ("num_hidden_layers", "depth"),
-        ("num_attention_heads", "heads"),
-        ("num_key_value_heads", "kv_heads"),
-        ("intermediate_size", "hidden_dim"),
-        ("vocab_size", "vocab_size"),
-        ("max_position_embeddings", "max_length"),
-        ("rms_norm_eps", "norm_epsilon"),
-        ("hidden_act", "activation"),
-        ("attention_dropout", "attention_dropout"),
-    ),
-    derive=_derive,
-    derived=("rotary_base",),
-    describe=_describe,
-    renames=(
-        Rename("model.embed_tokens.weight", "stem/tokens/embeddings"),
-        Rename(f"{_LAYER}self_attn.rotary_emb.inv_freq", None),  # a buffer of old files
-        Rename(f"{_LAYER}input_layernorm.weight", f"{_BLOCK}self_residual/norm/gamma"),
-        *(
+FORMATS = (
+    Format(
+        model_type="llama",
+        base=LLAMA_7B,
+        fields=(
+            ("hidden_size", "dim"),
+            ("num_hidden_layers", "depth"),
+            ("num_attention_heads", "heads"),
+            ("num_key_value_heads", "kv_heads"),
+            ("intermediate_size", "hidden_dim"),
+            ("vocab_size", "vocab_size"),
+            ("max_position_embeddings", "max_length"),
+            ("rms_norm_eps", "norm_epsilon"),
+            ("hidden_act", "activation"),
+            ("attention_dropout", "attention_dropout"),
+        ),
+        derive=_derive,
+        derived=("rotary_base",),
+        describe=_describe,
+        renames=(
+            Rename("model.embed_tokens.weight", "stem/tokens/embeddings"),
+            Rename(f"{_LAYER}self_attn.rotary_emb.inv_freq", None),  # a buffer of old files
+            Rename(f"{_LAYER}input_layernorm.weight", f"{_BLOCK}self_residual/norm/gamma"),
+            *(
+                Rename(
+                    f"{_LAYER}self_attn.{t}_proj.weight",
+                    f"{_BLOCK}self/{o}/kernel",
+                    transposed=True,
+                )
+                for t, o in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output"))
+            ),
             Rename(
-                f"{_LAYER}self_attn.{t}_proj.weight", f"{_BLOCK}self/{o}/kernel", transposed=True
-            )
-            for t, o in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output"))
+                f"{_LAYER}post_attention_layernorm.weight",
+                f"{_BLOCK}feedforward_residual/norm/gamma",
+            ),
+            *(
+                Rename(
+                    f"{_LAYER}mlp.{t}_proj.weight",
+                    f"{_BLOCK}feedforward/{o}/kernel",
+                    transposed=True,
+                )
+                for t, o in (("gate", "expand"), ("up", "gate"), ("down", "contract"))
+            ),
+            Rename("model.norm.weight", "encoder/norm/gamma"),
+            Rename("lm_head.weight", "tokens/embeddings"),
         ),
-        Rename(
-            f"{_LAYER}post_attention_layernorm.weight", f"{_BLOCK}feedforward_residual/norm/gamma"
-        ),
-        *(
-            Rename(
-                f"{_LAYER}mlp.{t}_proj.weight", f"{_BLOCK}feedforward/{o}/kernel", transposed=True
-            )
-            for t, o in (("gate", "expand"), ("up", "gate"), ("down", "contract"))
-        ),
-        Rename("model.norm.weight", "encoder/norm/gamma"),
-        Rename("lm_head.weight", "tokens/embeddings"),
+        prefix="model.",
+        bare=("embed_tokens.", "layers.", "norm."),
+        heads=_heads,
+        architectures={(): "LlamaModel", ("tokens",): "LlamaForCausalLM"},
+        tokens=(HEAD, UNTIED),
+        required=(("attention_bias", False), ("mlp_bias", False), ("rope_scaling", None)),
     ),
-    prefix="model.",
-    bare=("embed_tokens.", "layers.", "norm."),
-    heads=_heads,
-    architectures={(): "LlamaModel", ("tokens",): "LlamaForCausalLM"},
-    tokens=(HEAD, UNTIED),
-    required=(("attention_bias", False), ("mlp_bias", False), ("rope_scaling", None)),
 )

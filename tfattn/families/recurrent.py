@@ -55,4 +55,4 @@ def head(name: str) -> Tokens:
     return HEAD
 
 
-FORMAT = None  # no checkpoints of it are published
+FORMATS = ()  # no checkpoints of it are published

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tfattn.families.format import Format
 from tfattn.mechanisms.masks import Causal
-from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig
+from tfattn.models.config import EncoderDecoderConfig, Head, Tokens, TransformerConfig
 from tfattn.models.model_config import changed
 from tfattn.renames import Rename
 
@@ -131,7 +131,7 @@ def _block(theirs: str, ours: str, sublayers: tuple[tuple[str, str], ...]) -> tu
     return tuple(rows)
 
 
-def _feedforward(config: EncoderDecoderConfig) -> tuple[Rename, ...]:
+def _feedforward(config: EncoderDecoderConfig, heads: tuple[Head, ...]) -> tuple[Rename, ...]:
     """Return the rows of the feed-forward networks, whose kernels are called by their number."""
     gated = (("wi_0", "expand"), ("wi_1", "gate"), ("wo", "contract"))
     kernels = gated if config.encoder.gated else (("wi", "expand"), ("wo", "contract"))
@@ -157,39 +157,41 @@ def _side(side: str) -> tuple[Rename, ...]:
 
 _SELF, _CROSS = ("self", "SelfAttention"), ("cross", "EncDecAttention")
 
-FORMAT = Format(
-    model_type="t5",
-    base=SMALL,
-    fields=(
-        ("d_model", "dim"),
-        ("num_heads", "heads"),
-        ("d_kv", "head_dim"),
-        ("d_ff", "hidden_dim"),
-        ("vocab_size", "vocab_size"),
-        ("n_positions", "max_length"),
-        ("relative_attention_num_buckets", "buckets"),
-        ("relative_attention_max_distance", "bucket_distance"),
-        ("layer_norm_epsilon", "norm_epsilon"),
-        ("pad_token_id", "pad_id"),
+FORMATS = (
+    Format(
+        model_type="t5",
+        base=SMALL,
+        fields=(
+            ("d_model", "dim"),
+            ("num_heads", "heads"),
+            ("d_kv", "head_dim"),
+            ("d_ff", "hidden_dim"),
+            ("vocab_size", "vocab_size"),
+            ("n_positions", "max_length"),
+            ("relative_attention_num_buckets", "buckets"),
+            ("relative_attention_max_distance", "bucket_distance"),
+            ("layer_norm_epsilon", "norm_epsilon"),
+            ("pad_token_id", "pad_id"),
+        ),
+        derive=_derive,
+        derived=(
+            *("encoder.depth", "decoder.depth", "activation", "gated"),
+            *("dropout", "attention_dropout", "inner_dropout"),
+        ),
+        describe=_describe,
+        more=_feedforward,
+        renames=(
+            Rename("shared.weight", "stem/tokens/embeddings"),
+            *_side("encoder"),
+            *_block("encoder", "encoder", (_SELF,)),
+            *_side("decoder"),
+            *_block("decoder", "decoder", (_SELF, _CROSS)),
+            Rename("lm_head.weight", "tokens/embeddings"),
+        ),
+        prefix="",
+        bare=(),
+        heads=_heads,
+        architectures={(): "T5Model", ("tokens",): "T5ForConditionalGeneration"},
+        tokens=(HEAD, UNTIED, replace(HEAD, scaled=False)),
     ),
-    derive=_derive,
-    derived=(
-        *("encoder.depth", "decoder.depth", "activation", "gated"),
-        *("dropout", "attention_dropout", "inner_dropout"),
-    ),
-    describe=_describe,
-    more=_feedforward,
-    renames=(
-        Rename("shared.weight", "stem/tokens/embeddings"),
-        *_side("encoder"),
-        *_block("encoder", "encoder", (_SELF,)),
-        *_side("decoder"),
-        *_block("decoder", "decoder", (_SELF, _CROSS)),
-        Rename("lm_head.weight", "tokens/embeddings"),
-    ),
-    prefix="",
-    bare=(),
-    heads=_heads,
-    architectures={(): "T5Model", ("tokens",): "T5ForConditionalGeneration"},
-    tokens=(HEAD, UNTIED, replace(HEAD, scaled=False)),
 )

@@ -99,43 +99,45 @@ def _side(side: str, attentions: tuple[tuple[str, str, str], ...]) -> tuple[Rena
 _SELF = ("self", "self_attn", "self_attn_layer_norm")
 _CROSS = ("cross", "encoder_attn", "encoder_attn_layer_norm")
 
-FORMAT = Format(
-    model_type="marian",
-    base=MARIAN,
-    fields=(
-        ("d_model", "dim"),
-        ("encoder_layers", "encoder.depth"),
-        ("decoder_layers", "decoder.depth"),
-        ("encoder_attention_heads", "encoder.heads"),
-        ("decoder_attention_heads", "decoder.heads"),
-        ("encoder_ffn_dim", "encoder.hidden_dim"),
-        ("decoder_ffn_dim", "decoder.hidden_dim"),
-        ("vocab_size", "vocab_size"),
-        ("max_position_embeddings", "max_length"),
-        ("activation_function", "activation"),
-        ("dropout", "dropout"),
-        ("attention_dropout", "attention_dropout"),
-        ("scale_embedding", "stem_scale"),
-        ("pad_token_id", "pad_id"),
-    ),
-    values={"activation": {"swish": "silu"}},
-    describe=_describe,
-    renames=(
-        Rename("model.shared.weight", "stem/tokens/embeddings"),
-        *_side("encoder", (_SELF,)),
-        *_side("decoder", (_SELF, _CROSS)),
-        Rename("final_logits_bias", "tokens/bias", row=True),
-        Rename("lm_head.weight", None),  # tied
-    ),
-    prefix="model.",
-    bare=("shared.", "encoder.", "decoder."),
-    heads=lambda described, shapes: (BIASED,) if "final_logits_bias" in shapes else (),
-    architectures={(): "MarianModel", ("tokens",): "MarianMTModel"},
-    tokens=(BIASED,),
-    required=(
-        ("share_encoder_decoder_embeddings", True),
-        ("tie_word_embeddings", True),
-        ("normalize_before", False),
-        ("normalize_embedding", False),
+FORMATS = (
+    Format(
+        model_type="marian",
+        base=MARIAN,
+        fields=(
+            ("d_model", "dim"),
+            ("encoder_layers", "encoder.depth"),
+            ("decoder_layers", "decoder.depth"),
+            ("encoder_attention_heads", "encoder.heads"),
+            ("decoder_attention_heads", "decoder.heads"),
+            ("encoder_ffn_dim", "encoder.hidden_dim"),
+            ("decoder_ffn_dim", "decoder.hidden_dim"),
+            ("vocab_size", "vocab_size"),
+            ("max_position_embeddings", "max_length"),
+            ("activation_function", "activation"),
+            ("dropout", "dropout"),
+            ("attention_dropout", "attention_dropout"),
+            ("scale_embedding", "stem_scale"),
+            ("pad_token_id", "pad_id"),
+        ),
+        values={"activation": {"swish": "silu"}},
+        describe=_describe,
+        renames=(
+            Rename("model.shared.weight", "stem/tokens/embeddings"),
+            *_side("encoder", (_SELF,)),
+            *_side("decoder", (_SELF, _CROSS)),
+            Rename("final_logits_bias", "tokens/bias", ones=1),
+            Rename("lm_head.weight", None),  # tied
+        ),
+        prefix="model.",
+        bare=("shared.", "encoder.", "decoder."),
+        heads=lambda described, shapes: (BIASED,) if "final_logits_bias" in shapes else (),
+        architectures={(): "MarianModel", ("tokens",): "MarianMTModel"},
+        tokens=(BIASED,),
+        required=(
+            ("share_encoder_decoder_embeddings", True),
+            ("tie_word_embeddings", True),
+            ("normalize_before", False),
+            ("normalize_embedding", False),
+        ),
     ),
 )

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 from tfattn.errors import InputError
 from tfattn.models.config import EncoderDecoderConfig, TransformerConfig
 from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.models.vision_config import VisionConfig
 
-ModelConfig = TransformerConfig | EncoderDecoderConfig | RecurrentConfig
+ModelConfig = TransformerConfig | EncoderDecoderConfig | RecurrentConfig | VisionConfig
 Config = TypeVar("Config", bound=ModelConfig)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn.blocks.heads import last_pool, mean_pool
+from tfattn.blocks.heads import POOLS
 from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
 from tfattn.models.features import check, placed, wanted
 from tfattn.models.stack import Stack
@@ -136,7 +136,7 @@ class Transformer(keras.Model):
                     training=training,
                 )
             elif isinstance(head, Classify):
-                pool = {"mean": mean_pool, "last": last_pool}.get(head.pool)
+                pool = POOLS.get(head.pool)
                 vector = pooled if pool is None else pool(hidden, segments)
                 answer = self.head_layers[head.name](vector, training=training)
             else:
