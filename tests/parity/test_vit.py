@@ -65,11 +65,13 @@ def test_their_checkpoint_gives_their_numbers(name, tmp_path):
     torch.manual_seed(0)
     heads, config, kind, output = KINDS[name]
     options = {"num_labels": 5} if "classifier" in name else {}
-    theirs = drawn(getattr(transformers, kind)(config(**SIZES, **options)))
+    width = 12 if name == "dinov2" else 16  # of which theirs reads squares alone
+    sizes = {**SIZES, "image_size": [12, width]}
+    theirs = drawn(getattr(transformers, kind)(config(**sizes, **options)))
     theirs.save_pretrained(tmp_path)
     ours = tfattn.from_huggingface(tmp_path)
     assert ours.heads == heads
-    x = images(12, 16, 2)
+    x = images(12, width, 2)
     same(their_answer(theirs, x, output), ours(x))
 
 
@@ -77,7 +79,8 @@ def test_their_checkpoint_gives_their_numbers(name, tmp_path):
 def test_our_checkpoint_gives_our_numbers_there(name, tmp_path):
     heads, _, kind, output = KINDS[name]
     config = tfattn.VisionConfig(
-        dim=60, depth=3, heads=3, hidden_dim=120, height=12, width=16, patch=4, channels=2,
+        dim=60, depth=3, heads=3, hidden_dim=120, height=12, patch=4, channels=2,
+        width=12 if name == "dinov2" else 16,
         layer_scale=0.3 if name == "dinov2" else None,
     )  # fmt: skip
     ours = tfattn.build(config, *heads)
@@ -88,8 +91,17 @@ def test_our_checkpoint_gives_our_numbers_there(name, tmp_path):
         tmp_path, output_loading_info=True
     )
     assert not any(loading[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    x = images(12, 16, 2)
+    x = images(12, config.width, 2)
     same(their_answer(theirs, x, output), ours(x))
+
+
+def waves(size, dim):
+    """Return the positions of the published files, a class token first: columns before rows."""
+    rows = [np.zeros(dim)]
+    for row, column in np.ndindex(size, size):
+        angles = [at / 10_000 ** (np.arange(dim // 4) / (dim // 4)) for at in (column, row)]
+        rows.append(np.concatenate([wave(a) for a in angles for wave in (np.sin, np.cos)]))
+    return np.array(rows)
 
 
 def test_a_masked_autoencoder_gives_their_numbers(tmp_path):
@@ -100,11 +112,12 @@ def test_a_masked_autoencoder_gives_their_numbers(tmp_path):
     sizes = {**SIZES, "image_size": 16}
     config = transformers.ViTMAEConfig(**sizes, **decoder, norm_pix_loss=False)
     theirs = transformers.ViTMAEForPreTraining(config)
-    fixed = [n for n, p in theirs.named_parameters() if not p.requires_grad]
-    assert all("pos" in name for name in fixed)
-    for parameter in theirs.parameters():
+    for name, parameter in theirs.named_parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.2)
+        else:  # both tables of positions
+            assert "pos" in name
+            parameter.copy_(torch.tensor(waves(4, parameter.shape[-1]))[None])
     theirs.save_pretrained(tmp_path)
     weights = {  # as the published files have them
         name.replace("decoder.decoder_encoder.layer.", "decoder.decoder_layers."): w

@@ -58,19 +58,19 @@ def _images(described):
 
 def _describe(config, heads):
     square = config.height == config.width
-    return {"image_size": config.height if square else [config.height, config.width]}
+    size = config.height if square else [config.height, config.width]
+    return {"image_size": size, "qkv_bias": config.has_qkv_bias()}
 
 
 def _stem(prefix: str):
     def rows(config: VisionConfig, heads: tuple[Head, ...]) -> tuple[Rename, ...]:
         window = (config.channels, config.patch)
         name = f"{prefix}embeddings.patch_embeddings.projection"
-        own = "stem/positions/embeddings" if config.position == "learned" else None
         return (
             Rename(f"{name}.weight", "stem/patches/kernel", window=window),
             Rename(f"{name}.bias", "stem/patches/bias"),
             Rename(f"{prefix}embeddings.cls_token", "stem/class_token", ones=2),
-            Rename(f"{prefix}embeddings.position_embeddings", own, ones=1),
+            Rename(f"{prefix}embeddings.position_embeddings", "stem/positions/embeddings", ones=1),
         )
 
     return rows
@@ -141,28 +141,17 @@ def _pixels(described, shapes):
     )
 
 
-def _decoder_sizes(config, heads):
-    (head,) = heads
-    return {
-        **_describe(config, heads),
-        "decoder_hidden_size": head.dim,
-        "decoder_num_hidden_layers": head.depth,
-        "decoder_num_attention_heads": head.heads,
-        "decoder_intermediate_size": 4 * head.dim,
-        "norm_pix_loss": True,
-    }
-
-
 def _decoder(config: VisionConfig, heads: tuple[Head, ...]) -> tuple[Rename, ...]:
     depth = next((head.depth for head in heads if isinstance(head, Pixels)), 0)
     rows = _block("decoder.decoder_layers.{}.", "pixels/decoder/block_{}/")
     return (*_stem("vit.")(config, heads), *(r for row in rows for r in row.for_layers(depth)))
 
 
-# Of a masked autoencoder: positions are waves, which the file has as numbers.
+# Of a masked autoencoder, which is read and not written. The file has the waves of its encoder's
+# positions as numbers; those of the decoder are the waves that ours has.
 AUTOENCODER = Format(
     model_type="vit_mae",
-    base=replace(BASE, position="sinusoidal-2d"),
+    base=BASE,
     fields=(*_SIZES, ("intermediate_size", "hidden_dim")),
     renames=(
         *_ENCODER,
@@ -175,10 +164,9 @@ AUTOENCODER = Format(
     prefix="vit.",
     bare=_BARE,
     heads=_pixels,
-    architectures={("pixels",): "ViTMAEForPreTraining"},
+    architectures={},
     values=_ACTIVATIONS,
     derive=_images,
-    describe=_decoder_sizes,
     derived=("height", "width"),
     more=_decoder,
 )
@@ -191,7 +179,9 @@ def _dino(described):
 
 
 def _describe_dino(config, heads):
-    sizes = {"mlp_ratio": config.hidden_dim / config.dim, "layerscale_value": config.layer_scale}
+    ratio = config.hidden_dim / config.dim
+    sizes = {"mlp_ratio": int(ratio) if ratio.is_integer() else ratio}
+    sizes["layerscale_value"] = config.layer_scale
     return {**_describe(config, heads), **sizes, "use_mask_token": False, "use_swiglu_ffn": False}
 
 
