@@ -175,7 +175,7 @@ def _config(kind, described, where):
         raise InputError(f"{where}: {error}") from None
 
 
-def _with(base: ModelConfig, given: dict[str, Any]) -> ModelConfig:
+def _with(base: Any, given: dict[str, Any]) -> ModelConfig:
     """Return the config with fields of both sides, and those of one that `encoder.depth` names."""
     config = changed(base, **{name: value for name, value in given.items() if "." not in name})
     for name, value in given.items():

@@ -7,6 +7,7 @@ what it pools. (D2L section 11.5, exercise 2, asks for both.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -25,7 +26,8 @@ def attentions(model: Model) -> dict[str, MultiHeadAttention]:
     """Return the attentions of a model by path, such as `encoder/block_3/self`."""
     found = {}
     for stack in STACKS:
-        for number, block in enumerate(getattr(getattr(model, stack, None), "blocks", ())):
+        blocks: Any = getattr(getattr(model, stack, None), "blocks", ())
+        for number, block in enumerate(blocks):
             for name, layer in block.sublayers.items():
                 if isinstance(layer, MultiHeadAttention):
                     found[f"{stack}/block_{number}/{name}"] = layer

@@ -20,7 +20,7 @@ from pipelines.defaults import FINETUNE_T5, GO_ON_T5, OBJECTIVES, RECIPES, TASKS
 from pipelines.recipes import DATA, PairData, Recipe, TableData, TextData
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
-from tfattn.models.config import TransformerConfig
+from tfattn.models.config import EncoderDecoderConfig
 
 COMMANDS = {
     "pretrain": Pretrain,
@@ -104,9 +104,9 @@ def _going_on(folder):
         return Pretrain()  # what is wrong with it is told when it is read
     config = described.get("config", {})
     pair = isinstance(config, dict) and config.get("spec") == "EncoderDecoderConfig"
-    if pair or kind is not None and not isinstance(kind.base, TransformerConfig):
+    if pair or kind is not None and isinstance(kind.base, EncoderDecoderConfig):
         return Pretrain(objective=recipes.SpanCorruption())
-    causal = causal or kind is not None and not kind.tokens[0].transform
+    causal = causal or kind is not None and not any(head.transform for head in kind.tokens)
     return Pretrain(objective=recipes.CausalLM()) if causal else Pretrain()
 
 

@@ -28,6 +28,7 @@ from tfattn.errors import InputError
 from tfattn.families.gpt2 import HEAD as CAUSAL_HEAD
 from tfattn.models.config import Head, Tokens, TransformerConfig
 from tfattn.models.model_config import ModelConfig, changed, position_limit
+from tfattn.models.vision_config import VisionConfig
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def starting_point(recipe: Recipe) -> Start | None:
     if not folder.is_dir():
         raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
     config, heads, weights = tfattn.read(folder)
+    if isinstance(config, VisionConfig):
+        raise InputError(f"init: expected a model of text. Received: one of images, {folder}.")
     tokenizer = load_tokenizer(folder, config.vocab_size)
     return Start(str(folder), config, heads, weights, tokenizer)
 

@@ -147,7 +147,7 @@ class MultiHeadAttention(keras.layers.Layer):
             (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
             kept = (keys, values)
         if position is not None:
-            bias = self._bias(bias, q, positions, key_positions)
+            bias = self._bias(position, bias, q, positions, key_positions)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
         pooled, weights = self.attention(
@@ -170,12 +170,12 @@ class MultiHeadAttention(keras.layers.Layer):
             kept = weights
         return y if kept is None else (y, kept)
 
-    def _bias(self, given, q, positions, key_positions):
+    def _bias(self, position, given, q, positions, key_positions):
         """Return the sum of what is added to the scores, or None."""
         scaled = q * ops.cast(self.attention.score.factor(self.head_dim), q.dtype)
         own = (
-            self.position.bias(positions, key_positions),
-            self.position.compare(scaled, positions, key_positions),
+            position.bias(positions, key_positions),
+            position.compare(scaled, positions, key_positions),
         )
         there = [ops.cast(x, q.dtype) for x in (*own, given) if x is not None]
         return sum(there[1:], there[0]) if there else None

@@ -124,8 +124,7 @@ def kernel(config: StackConfig, scale: float = 1.0) -> keras.initializers.Initia
 
 def table(config: StackConfig, scale: float = 1.0) -> keras.initializers.Initializer:
     """Return the start of what has a row for each of many things: their number says nothing."""
-    given = isinstance(config.kernel_std, float)
-    std = config.kernel_std if given else config.dim**-0.5
+    std = config.kernel_std if isinstance(config.kernel_std, float) else config.dim**-0.5
     return keras.initializers.TruncatedNormal(stddev=std * scale)
 
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from tfattn.blocks.heads import POOLS
 from tfattn.errors import InputError
-from tfattn.models.config import Classify, Head, Pool
+from tfattn.models.config import Classify, Head
 from tfattn.models.stack import Stack
 from tfattn.models.vision_config import Pixels, VisionConfig
 from tfattn.spec import unknown
@@ -107,14 +107,15 @@ class VisionTransformer(keras.Model):
         place = ops.arange(ops.shape(hidden)[1])[None]
         patches = ops.cast(place >= int(self.config.class_token), "int32")
         patches = ops.broadcast_to(patches, ops.shape(hidden)[:2])
+        pooled = self.pooler(hidden[:, 0]) if self.pooler is not None else None  # (b, d)
         answers = {}
         for head in self.heads:
             if isinstance(head, Pixels):
                 answer = self.head_layers[head.name](hidden, keep, training=training)
-            elif isinstance(head, Pool) or head.pool == "pooler":
-                answer = self.pooler(hidden[:, 0])
-            else:
+            elif isinstance(head, Classify) and head.pool in POOLS:
                 answer = POOLS[head.pool](hidden, patches)
+            else:
+                answer = pooled
             if isinstance(head, Classify):
                 answer = self.head_layers[head.name](answer, training=training)
             answers[head.name] = answer
