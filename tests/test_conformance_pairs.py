@@ -15,12 +15,13 @@ from tfattn.families import FAMILIES, PRESETS
 from tfattn.models.config import Tokens, TransformerConfig
 from tfattn.models.model_config import changed
 from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.models.vision_config import VisionConfig
 
 PAIRS = {
     name: family.head(name)
     for family in FAMILIES.values()
     for name, config in family.PRESETS.items()
-    if name.endswith("-tiny") and not isinstance(config, TransformerConfig)
+    if name.endswith("-tiny") and not isinstance(config, TransformerConfig | VisionConfig)
 }
 T5_BLOCK = """
     self/query/kernel self/key/kernel self/value/kernel self/output/kernel self_residual/norm/gamma

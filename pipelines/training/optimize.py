@@ -9,8 +9,8 @@ from keras import ops
 
 from pipelines.recipes import TrainConfig
 
-# By weight path: norms and biases are not decayed (arXiv:1810.04805's released code).
-NO_DECAY = re.compile(r"(^|/)(bias|gamma|beta|scale)$")
+# By weight path: norms, biases and single tokens are not decayed (as released, arXiv:1810.04805).
+NO_DECAY = re.compile(r"(^|/)(bias|gamma|beta|scale|class_token|mask_token)$")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")

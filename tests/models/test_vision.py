@@ -149,6 +149,37 @@ def test_attention_weights_are_returned_if_asked_for(rng, array, close):
     close(array(weights[0]).sum(-1), np.ones((2, 3, 7)))
 
 
+def test_the_paths_of_weights_are_golden():
+    model = tfattn.build(replace(SMALL, layer_scale=0.1), PIXELS, FIRST)
+    linear = [
+        f"{name}/{kind}"
+        for name in (
+            "self/query",
+            "self/key",
+            "self/value",
+            "self/output",
+            "feedforward/expand",
+            "feedforward/contract",
+        )
+        for kind in ("kernel", "bias")
+    ]
+    norms = [
+        f"{name}_residual/norm/{kind}"
+        for name in ("self", "feedforward")
+        for kind in ("gamma", "beta")
+    ]
+    scales = ["self_residual/scale", "feedforward_residual/scale"]
+    rest = """
+        stem/patches/kernel stem/patches/bias stem/class_token stem/positions/embeddings
+        encoder/norm/gamma encoder/norm/beta first/logits/kernel first/logits/bias
+        pixels/enter/kernel pixels/enter/bias pixels/leave/kernel pixels/leave/bias
+        pixels/mask_token pixels/decoder/norm/gamma pixels/decoder/norm/beta
+    """
+    blocks = {f"encoder/block_{i}/{p}" for i in range(2) for p in linear + norms + scales}
+    blocks |= {f"pixels/decoder/block_0/{p}" for p in linear + norms}
+    assert set(model.weights_by_path()) == blocks | set(rest.split())
+
+
 @pytest.mark.parametrize("position", ["learned", "sinusoidal-2d"])
 @pytest.mark.parametrize("heads", [(), (FIRST,), (MEAN, Pool()), (PIXELS,), (PIXELS, FIRST, MEAN)])
 def test_counts_and_configs(position, heads, rng):

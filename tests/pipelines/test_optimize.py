@@ -1,6 +1,7 @@
 """Schedules are their formulae at every step; weight decay leaves norms and biases alone."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from pipelines.training.optimize import NO_DECAY, Schedule, build_optimizer
 from tfattn.families import PRESETS
 from tfattn.models.config import Classify, Tokens, TransformerConfig
 from tfattn.models.model_config import changed
+from tfattn.models.vision_config import Pixels, VisionConfig
 
 HEADS = (Tokens(), Classify("next"))
 
@@ -94,14 +96,17 @@ def test_every_weight_is_a_matrix_that_decays_or_a_norm_or_bias_that_does_not(na
     if isinstance(config, TransformerConfig):  # with both norms, and a head of every kind
         norms = ("post", "pre")
         models = [tfattn.build(changed(config, vocab_size=50, norm=n), *HEADS) for n in norms]
+    elif isinstance(config, VisionConfig):
+        models = [tfattn.build(replace(config, layer_scale=0.1), Pixels(), HEADS[1])]
     else:
         models = [tfattn.build(changed(config, vocab_size=50), Tokens(tied=False))]
+    vectors = {"bias", "gamma", "beta", "scale", "class_token", "mask_token"}
     decaying = {"kernel", "embeddings", "recurrent_kernel", "vector"}
     for path, variable in (pair for model in models for pair in model.weights_by_path().items()):
         kind = path.rsplit("/", 1)[-1]
-        assert kind in decaying | {"bias", "gamma", "beta"}, path
-        assert bool(NO_DECAY.search(variable.path)) == (kind in {"bias", "gamma", "beta"}), path
-        assert len(variable.shape) > 1 or kind in {"bias", "gamma", "beta"}, path
+        assert kind in decaying | vectors, path
+        assert bool(NO_DECAY.search(variable.path)) == (kind in vectors), path
+        assert len(variable.shape) > 1 or kind in vectors, path
 
 
 def test_paths_are_matched_by_their_last_part_as_a_whole():
