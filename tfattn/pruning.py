@@ -3,7 +3,7 @@
     importance of a head = loss without it - loss with all        (arXiv:1905.10650, section 3)
 
 A head is left out by zeros in its rows of the output kernel, which says the same as a gate of 0 on
-what it pools. (D2L section 11.5, exercise 2, asks for both.)
+what it pools. (An exercise of D2L section 11.5.)
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -20,7 +20,7 @@ def cubic(size: int, source: int) -> np.ndarray:
     """Return the matrix (size, source) of a cubic convolution from `source` values to `size`.
 
     Values stand in the middle of equal cells, and those of the edge go on beyond it (Keys 1981,
-    equation 8, with `SHARPNESS` for a).
+    with `SHARPNESS` for a).
     """
     a, place = SHARPNESS, (np.arange(size) + 0.5) * source / size - 0.5
     found, first = np.zeros((size, source)), np.floor(place).astype(int)

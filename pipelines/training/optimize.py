@@ -63,9 +63,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 class Proportional(keras.optimizers.AdamW):
     """AdamW whose rate for a weight w is a share of its size: rate * max(rms(w), 0.001).
 
-    The step of Adafactor (arXiv:1804.04235, section 8), of which T5 has only this: embeddings of
-    size 1 would hardly move at a rate that suits its kernels, and those not survive one that suits
-    the embeddings.
+    Of Adafactor (arXiv:1804.04235, section 8), by which T5 was trained, this has the size of a step
+    alone; the rest is AdamW's. Embeddings of size 1 hardly move at a rate that suits its kernels.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -18,7 +18,7 @@ class Residual(keras.layers.Layer):
         post-norm: y = norm(x + dropout(sublayer(x)))      (arXiv:1706.03762, section 3.1)
         pre-norm:  y = x + dropout(sublayer(norm(x)))      (arXiv:2002.04745, figure 1)
 
-    What the sublayer returned may be scaled by trained numbers (arXiv:2103.17239, section 2.2), and
+    What the sublayer returned may be scaled by trained numbers (arXiv:2103.17239), and
     in training left out for some rows as a whole (arXiv:1603.09382, section 3). `enter` gives what
     the sublayer reads, `leave` joins what it returned.
 

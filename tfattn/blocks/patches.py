@@ -21,14 +21,6 @@ def patches(images: Tensor, size: int) -> Tensor:
     return ops.reshape(cut, (-1, rows * columns, size * size * channels))
 
 
-def joined(cut: Tensor, size: int, columns: int) -> Tensor:
-    """Return patches (b, n, size size c) as images (b, y, x, c): the reverse."""
-    rows, channels = cut.shape[1] // columns, cut.shape[2] // size**2
-    images = ops.reshape(cut, (-1, rows, columns, size, size, channels))
-    images = ops.transpose(images, (0, 1, 3, 2, 4, 5))
-    return ops.reshape(images, (-1, rows * size, columns * size, channels))
-
-
 @keras.saving.register_keras_serializable(package="tfattn")
 class PatchStem(keras.layers.Layer):
     """`dropout([class token; patches W + b] + positions)` (arXiv:2010.11929, equation 1).

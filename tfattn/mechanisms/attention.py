@@ -57,7 +57,7 @@ def hard(scores: Tensor, allowed: Tensor | None) -> Tensor:
     """Return 1 for the key of the largest score, of several the first, and 0 for the others.
 
     An argmax has no gradient; that of the softmax is taken in its place, straight through
-    (Bengio et al., arXiv:1308.3432, section 1). Hard attention is of arXiv:1502.03044, section 4.1,
+    (Bengio et al., arXiv:1308.3432). Hard attention is of arXiv:1502.03044, section 4.1,
     which draws the key instead.
     """
     soft = masked_softmax(ops.cast(scores, "float32"), allowed)

@@ -4,8 +4,8 @@
                        = phi(q) (sum_s phi(k_s) v_s^T) / phi(q) . (sum_s phi(k_s))
 
 The sums do not depend on q, so that t queries and s keys cost t + s and not t s (Katharopoulos et
-al., arXiv:2006.16236, section 3.2). It is no softmax: a model is trained with one or the other. An
-answer to D2L 11.7, exercise 5.
+al., arXiv:2006.16236, section 3.2). It is no softmax: a model is trained with one or the other. It
+answers an exercise of D2L section 11.7.
 """
 
 from typing import Any

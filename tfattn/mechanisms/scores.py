@@ -67,7 +67,7 @@ class ScaledDotProduct(keras.layers.Layer):
 class Bilinear(keras.layers.Layer):
     """`score(q, k) = q^T W k`, called general by Luong et al. (arXiv:1508.04025, section 3.1).
 
-    Queries and keys may be of different widths. All heads share W. (D2L 11.3, exercise 2.)
+    Queries and keys may be of different widths. All heads share W. (An exercise of D2L 11.3.)
 
     Args:
         query_dim: width e of the queries.
