@@ -5,9 +5,9 @@
 
 Short runs, which take turns, tell how many steps of each preset fit the minutes; then every preset
 is trained from each seed in turn for so many steps, and evaluated by beam search. So the machine
-has to be quiet for the short runs alone. Every run is a command of its own: an interrupted
-comparison goes on where it stopped. The table goes to `translation.json`, BLEU by the words of the
-source to `translation.png`.
+has to be quiet for the short runs alone; `--steps` has what they said on another day. Every run is
+a command of its own: an interrupted comparison goes on where it stopped. The table goes to
+`translation.json`, BLEU by the words of the source to `translation.png`.
 """
 
 import json
@@ -38,6 +38,7 @@ class Setting:
     # Of each the name, and more flags of `pretrain` for it alone.
     presets: tuple[str, ...] = ("seq2seq-mini", "bahdanau", "transformer-nmt-mini")
     minutes: float = 4.0  # of training, of every run
+    steps: tuple[int, ...] = ()  # of each preset, in place of so many as fit the minutes
     seeds: int = 3
     beams: int = 4  # of the search
     more: str = ""  # flags for every `pretrain`, such as --more="--data.vocab-size 4096"
@@ -59,6 +60,16 @@ def seconds_a_step(setting: Setting, preset: str, folder: Path) -> float:
     return (seconds[CALIBRATION] - seconds[CALIBRATION // 2]) / (CALIBRATION // 2)
 
 
+def fitting(setting: Setting, presets: dict[str, str]) -> list[int]:
+    """Return how many steps of each preset fit the minutes."""
+    took: dict[str, list[float]] = {name: [] for name in presets}
+    for number in range(ROUNDS):
+        for name, preset in presets.items():
+            folder = Path(setting.out) / f"{name}-calibration{number}"
+            took[name].append(seconds_a_step(setting, preset, folder))
+    return [max(1, round(60 * setting.minutes / statistics.median(t))) for t in took.values()]
+
+
 def averaged(rows: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return the mean over seeds of the measures of each length."""
     return [
@@ -76,22 +87,20 @@ def main(setting: Setting) -> None:
             "presets: expected different ones, for runs are called by their names. "
             f"Received: {', '.join(setting.presets)}."
         )
-    took: dict[str, list[float]] = {name: [] for name in presets}
-    for number in range(ROUNDS):
-        for name, preset in presets.items():
-            folder = out / f"{name}-calibration{number}"
-            took[name].append(seconds_a_step(setting, preset, folder))
-    steps = {
-        name: max(1, round(60 * setting.minutes / statistics.median(times)))
-        for name, times in took.items()
-    }
+    if setting.steps and len(setting.steps) != len(presets):
+        raise InputError(
+            f"steps: expected a number for each of the {len(presets)} presets. "
+            f"Received: {len(setting.steps)}."
+        )
+    steps = dict(zip(presets, setting.steps or fitting(setting, presets), strict=True))
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in presets}
     for seed in range(setting.seeds):
         for name, preset in presets.items():
             folder = out / f"{name}-seed{seed}"
             trained = pretrain(setting, preset, folder, steps[name], seed)
             found[name].append({**trained, **evaluated(folder, setting.beams)})
-    table = Table(title=f"{setting.minutes:g} minutes each, {setting.seeds} seeds")
+    time = "" if setting.steps else f"{setting.minutes:g} minutes each, "
+    table = Table(title=f"{time}{setting.seeds} seeds")
     for column in ("", "parameters", "steps", "loss", "BLEU", "chrF"):
         table.add_column(column, justify="right" if column else "left")
     for name, runs in found.items():

@@ -4,7 +4,7 @@ Nothing here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -24,6 +24,8 @@ class EvaluateData:
     """What to measure on."""
 
     files: tuple[str, ...] = ()  # like those of the run; none: its own validation split
+    # Bytes that are not UTF-8; none: as in the run.
+    encoding_errors: Literal["strict", "replace"] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Evaluate:
         from pipelines.inference.evaluate import evaluate, print_table
 
         measured = (self.data.files, self.batch, self.stride, self.beams, picture)
-        numbers = evaluate(self.run_, *measured)
+        numbers = evaluate(self.run_, *measured, self.data.encoding_errors)
         print_table(self.run_, numbers)
         return numbers
 

@@ -28,7 +28,8 @@ class SourceTargetRows:
         places: of each pair, to be named.
 
     Raises:
-        InputError: a pair that is too long, where that is one; or none that is short enough.
+        InputError: a pair that is too long, where that is an error, or none that is short enough;
+            or a side of nothing that the vocabulary knows, such as zero-width blanks.
     """
 
     def __init__(
@@ -43,15 +44,19 @@ class SourceTargetRows:
     ):
         self.end = end
         sides = [Ragged(*tokenizer.encode_batch(list(texts))) for texts in (sources, targets)]
-        longest = np.maximum(*(side.lengths for side in sides)) + 1
+        shortest, longest = (f(*(s.lengths for s in sides)) for f in (np.minimum, np.maximum))
+        longest += 1  # the end
         over = np.flatnonzero(longest > length)
         self.too_long = len(over)  # pairs
-        if len(over) and too_long == "error":
-            first = int(over[0])
-            where = places[first] if places else f"row {first}"
+        if len(empty := np.flatnonzero(shortest == 0)):
             raise InputError(
-                f"{where}: expected at most {length} tokens a side. "
-                f"Received: {longest[first]}, and {len(over)} such pairs in all."
+                f"{_where(places, empty[0])}: expected text of which tokens are left on both "
+                f"sides. Received: {sources[empty[0]]!r} and {targets[empty[0]]!r}."
+            )
+        if len(over) and too_long == "error":
+            raise InputError(
+                f"{_where(places, over[0])}: expected at most {length} tokens a side. "
+                f"Received: {longest[over[0]]}, and {len(over)} such pairs in all."
             )
         keep = np.arange(len(longest)) if too_long == "cut" else np.flatnonzero(longest <= length)
         if not len(keep):
@@ -92,6 +97,10 @@ class SourceTargetRows:
                 ids[row, count - 1] = self.end
             found[name], found[f"{name}_count"] = ids, counts[indices].astype(np.int32)
         return found
+
+
+def _where(places: Sequence[str], row: int) -> str:
+    return places[row] if places else f"row {row}"
 
 
 def example_of(rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> Example:

@@ -10,6 +10,7 @@ from rich.table import Table
 from pipelines import recipes
 from pipelines.data.batches import Batches
 from pipelines.data.causal_rows import CausalRows
+from pipelines.data.records import Encoding
 from pipelines.inference.aligned import measure_alignment
 from pipelines.inference.finished import open_finished
 from pipelines.inference.written import labelled_split, measure_written, paired_split
@@ -29,6 +30,7 @@ def evaluate(
     stride: int | None = None,
     beams: int = 4,
     picture: Path | None = None,
+    encoding_errors: Encoding | None = None,
 ) -> dict[str, Any]:
     """Return the metrics of a run's model on files of the kind that it was trained on.
 
@@ -43,11 +45,15 @@ def evaluate(
         stride: of a causal model: tokens that each row has new, the rest being context of theirs.
         beams: of targets that are written.
         picture: where BLEU by length is drawn.
+        encoding_errors: whether bytes that are not UTF-8 are an error; none = as in the run.
 
     Raises:
         InputError: a run or files that cannot be used, or a stride that the run has no use for.
     """
     done = open_finished(folder)
+    if encoding_errors is not None:
+        data = replace(done.recipe.data, encoding_errors=encoding_errors)
+        done = replace(done, recipe=replace(done.recipe, data=data))
     recipe, data = done.recipe, done.recipe.data
     paired = isinstance(data, recipes.TableData | recipes.PairData)
     writes = paired and not isinstance(done.model.config, TransformerConfig)

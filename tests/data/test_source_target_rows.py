@@ -53,6 +53,14 @@ def test_every_text_ends_and_is_filled_up_to_the_longest_of_all():
     np.testing.assert_array_equal(rows.counts, np.transpose(SIZES) + 1)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_of_no_tokens_is_refused(side):
+    sides = [["1 2", "3"], ["4", "5 6"]]
+    sides[side][1] = " "
+    with pytest.raises(InputError, match=r"b\.tsv, line 2: expected text of which tokens .* ' '"):
+        SourceTargetRows(Numbers(), *sides, END, 10, places=("b.tsv, line 1", "b.tsv, line 2"))
+
+
 def test_each_side_is_as_wide_as_is_asked_for():
     found = rows_of().read(np.array([1, 0]), np.array([8, 4]))
     np.testing.assert_array_equal(found["source"], padded([SOURCES[1], SOURCES[0]], 8))

@@ -39,6 +39,14 @@ def test_the_size_of_a_batch_changes_nothing(kind, finished):
     assert numbers[2] == pytest.approx(numbers[1], **CLOSE)
 
 
+def test_bytes_that_are_not_utf8_are_accepted_where_a_flag_says_so(finished, tmp_path, capsys):
+    path = tmp_path / "a.tsv"
+    path.write_bytes((finished.folder / "validation.tsv").read_bytes().replace(b" ", b" \xff", 1))
+    words = ["evaluate", str(finished.classifier), "--data.files", str(path)]
+    assert main(words) == 2 and "--data.encoding-errors replace accepts" in capsys.readouterr().err
+    assert command(*words, "--data.encoding-errors", "replace")["rows"] > 0
+
+
 def test_the_last_line_is_one_object_of_strict_json(finished, capsys):
     assert main(["evaluate", str(finished.regression)]) == 0
     out, err = capsys.readouterr()
