@@ -55,6 +55,20 @@ def test_buckets_that_cannot_be_are_refused():
             Buckets(2, **options)
 
 
+@pytest.mark.parametrize("future", [True, False])
+def test_new_buckets_start_as_penalties_of_distance(future, array):
+    position = Buckets(4, buckets=8, distance=20, future=future)
+    position.build()
+    first = array(position.embeddings)
+    for row in range(8):
+        alike = [abs(o) for o in range(-20, 21) if log_bucket(o, 8, 20, future) == row]
+        wanted = [-min(alike, default=0) * slope for slope in (1, 1 / 4, 1 / 16, 1 / 64)]
+        assert first[row].tolist() == wanted
+    again = Buckets.from_config(position.get_config())
+    again.build()
+    np.testing.assert_array_equal(array(again.embeddings), first)
+
+
 def test_the_numbers_of_buckets_are_trained():
     position = Buckets(2, initializer=keras.initializers.Zeros(), name="positions")
     position.build()

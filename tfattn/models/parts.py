@@ -27,7 +27,6 @@ BIASES = {  # what the stack adds to the scores of all its blocks
         config.buckets,
         config.bucket_distance,
         not config.is_causal(),
-        table(config),
         **kw,
     ),
 }
