@@ -10,6 +10,7 @@ from tfattn.blocks.heads import TokensHead
 from tfattn.models import cache as caches
 from tfattn.models import pair
 from tfattn.models.config import EncoderDecoderConfig, Head
+from tfattn.models.described import DescribedModel
 from tfattn.models.features import check, placed
 from tfattn.models.stack import Stack
 
@@ -17,7 +18,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class EncoderDecoder(keras.Model):
+class EncoderDecoder(DescribedModel):
     """Two stems (or one for both), two stacks and a head over the vocabulary.
 
     The original Transformer (arXiv:1706.03762, figure 1) and T5 (arXiv:1910.10683, section 2.1);
@@ -44,6 +45,9 @@ class EncoderDecoder(keras.Model):
         InputError: another head.
     """
 
+    kind = EncoderDecoderConfig
+    config: EncoderDecoderConfig
+
     def __init__(
         self,
         config: EncoderDecoderConfig,
@@ -55,9 +59,8 @@ class EncoderDecoder(keras.Model):
         head_layers: dict[str, TokensHead],
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(config, heads, **kwargs)
         pair.check_heads(heads)
-        self.config, self.heads = config, tuple(heads)
         self.stem, self.encoder = stem, encoder
         self.target_stem, self.decoder = target_stem, decoder
         self.head_layers = head_layers
@@ -160,23 +163,3 @@ class EncoderDecoder(keras.Model):
         )
         memory, seen = memory if return_weights else (memory, None)
         return memory, segments, seen
-
-    def weights_by_path(self) -> dict[str, keras.Variable]:
-        """Return every weight by its path without the model's own name."""
-        return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the model."""
-        heads = [head.to_json() for head in self.heads]
-        return {"config": self.config.to_json(), "heads": heads, "dtype": self.dtype_policy.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "EncoderDecoder":
-        """Rebuild the model."""
-        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
-
-        return build(
-            EncoderDecoderConfig.from_json(config["config"]),
-            *(Head.from_json(head) for head in config["heads"]),
-            dtype=config["dtype"],
-        )

@@ -12,6 +12,7 @@ from tfattn.blocks.recurrent_decoder import RecurrentDecoder
 from tfattn.errors import InputError
 from tfattn.models import pair
 from tfattn.models.config import Head
+from tfattn.models.described import DescribedModel
 from tfattn.models.features import check, read
 from tfattn.models.recurrent_config import RecurrentConfig
 
@@ -19,7 +20,7 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class RecurrentEncoderDecoder(keras.Model):
+class RecurrentEncoderDecoder(DescribedModel):
     """Two stems (or one for both), two recurrent networks and a head over the vocabulary.
 
     With attention that of Bahdanau et al. (arXiv:1409.0473), without those of Sutskever et al.
@@ -49,6 +50,9 @@ class RecurrentEncoderDecoder(keras.Model):
         InputError: another head, or one whose matrix is that of embeddings of another width.
     """
 
+    kind = RecurrentConfig
+    config: RecurrentConfig
+
     def __init__(
         self,
         config: RecurrentConfig,
@@ -61,14 +65,13 @@ class RecurrentEncoderDecoder(keras.Model):
         head_layers: dict[str, TokensHead],
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(config, heads, **kwargs)
         pair.check_heads(heads)
         if any(head.tied for head in heads) and config.output_dim() != config.dim:
             raise InputError(
                 f"heads: expected Tokens(tied=False) where {config.output_dim()} columns are read "
                 f"and embeddings have {config.dim}. Received: tied=True."
             )
-        self.config, self.heads = config, tuple(heads)
         self.stem, self.encoder, self.initial = stem, encoder, initial
         self.target_stem, self.decoder = target_stem, decoder
         self.head_layers = head_layers
@@ -167,25 +170,3 @@ class RecurrentEncoderDecoder(keras.Model):
             backward = [s for i, s in enumerate(states) if i // kinds % directions]
             states = self.initial(tuple(backward))
         return states, self.decoder.remember(memory, segments, end)
-
-    def weights_by_path(self) -> dict[str, keras.Variable]:
-        """Return every weight by its path without the model's own name."""
-        return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the model."""
-        heads = [head.to_json() for head in self.heads]
-        return {"config": self.config.to_json(), "heads": heads, "dtype": self.dtype_policy.name}
-
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: Any = None
-    ) -> "RecurrentEncoderDecoder":
-        """Rebuild the model."""
-        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
-
-        return build(
-            RecurrentConfig.from_json(config["config"]),
-            *(Head.from_json(head) for head in config["heads"]),
-            dtype=config["dtype"],
-        )

@@ -7,6 +7,7 @@ from keras import ops
 
 from tfattn.blocks.heads import POOLS
 from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
+from tfattn.models.described import DescribedModel
 from tfattn.models.features import check, placed, wanted
 from tfattn.models.stack import Stack
 
@@ -15,7 +16,7 @@ INPUTS = ("tokens", "segments", "positions", "order", "types")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class Transformer(keras.Model):
+class Transformer(DescribedModel):
     """A stem, a stack of blocks and any number of heads; `tfattn.build` makes one from a config.
 
     Called with a dict of features, or with the token ids alone:
@@ -42,6 +43,9 @@ class Transformer(keras.Model):
         head_layers: the layer of each head that has one, by name.
     """
 
+    kind = TransformerConfig
+    config: TransformerConfig
+
     def __init__(
         self,
         config: TransformerConfig,
@@ -52,8 +56,7 @@ class Transformer(keras.Model):
         head_layers: dict[str, keras.layers.Layer],
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.config, self.heads = config, tuple(heads)
+        super().__init__(config, heads, **kwargs)
         self.stem, self.encoder, self.pooler = stem, encoder, pooler
         self.head_layers = head_layers
 
@@ -145,27 +148,3 @@ class Transformer(keras.Model):
         if not answers:
             return hidden
         return answers if len(answers) > 1 else next(iter(answers.values()))
-
-    def weights_by_path(self) -> dict[str, keras.Variable]:
-        """Return every weight by its path without the model's own name.
-
-        Paths such as `encoder/block_3/self/query/kernel` are API: checkpoints, conversion tables,
-        weight decay and sharding rules match on them.
-        """
-        return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the model."""
-        heads = [head.to_json() for head in self.heads]
-        return {"config": self.config.to_json(), "heads": heads, "dtype": self.dtype_policy.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Transformer":
-        """Rebuild the model."""
-        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
-
-        return build(
-            TransformerConfig.from_json(config["config"]),
-            *(Head.from_json(head) for head in config["heads"]),
-            dtype=config["dtype"],
-        )

@@ -8,6 +8,7 @@ from keras import ops
 from tfattn.blocks.heads import POOLS
 from tfattn.errors import InputError
 from tfattn.models.config import Classify, Head
+from tfattn.models.described import DescribedModel
 from tfattn.models.stack import Stack
 from tfattn.models.vision_config import Pixels, VisionConfig
 from tfattn.spec import unknown
@@ -17,7 +18,7 @@ INPUTS = ("images", "keep")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class VisionTransformer(keras.Model):
+class VisionTransformer(DescribedModel):
     """A stem of patches, a stack of blocks and any number of heads; `tfattn.build` makes one.
 
     Called with images (b, y, x, c), or with a dict of features:
@@ -40,6 +41,9 @@ class VisionTransformer(keras.Model):
         InputError: a head on the class token of a model that has none.
     """
 
+    kind = VisionConfig
+    config: VisionConfig
+
     def __init__(
         self,
         config: VisionConfig,
@@ -50,7 +54,7 @@ class VisionTransformer(keras.Model):
         head_layers: dict[str, keras.layers.Layer],
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(config, heads, **kwargs)
         for head in heads:
             if getattr(head, "pool", "pooler") in ("pooler", "first") and not (
                 config.class_token or isinstance(head, Pixels)
@@ -59,7 +63,6 @@ class VisionTransformer(keras.Model):
                     "heads: expected mean pooling, for the model has no class token. "
                     f"Received: {head}."
                 )
-        self.config, self.heads = config, tuple(heads)
         self.stem, self.encoder, self.pooler = stem, encoder, pooler
         self.head_layers = head_layers
 
@@ -122,23 +125,3 @@ class VisionTransformer(keras.Model):
         if not answers:
             return hidden
         return answers if len(answers) > 1 else next(iter(answers.values()))
-
-    def weights_by_path(self) -> dict[str, keras.Variable]:
-        """Return every weight by its path without the model's own name."""
-        return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds the model."""
-        heads = [head.to_json() for head in self.heads]
-        return {"config": self.config.to_json(), "heads": heads, "dtype": self.dtype_policy.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "VisionTransformer":
-        """Rebuild the model."""
-        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
-
-        return build(
-            VisionConfig.from_json(config["config"]),
-            *(Head.from_json(head) for head in config["heads"]),
-            dtype=config["dtype"],
-        )
