@@ -13,7 +13,8 @@ from rich.markup import escape
 
 from pipelines.commands.finished import RunFolder
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.data.records import TFDS, data_flag, expand
+from pipelines.data.records import data_flag, expand
+from pipelines.data.tfds import TFDS
 from pipelines.experiments.prompts import Prompt, Trials
 from pipelines.progress import say
 from pipelines.recipes import EMBEDDED, Recipe

@@ -16,7 +16,8 @@ import tyro
 from tyro import constructors
 
 from pipelines import recipes
-from pipelines.data.records import TFDS, data_flag, expand
+from pipelines.data.records import data_flag, expand
+from pipelines.data.tfds import TFDS
 from tfattn.errors import InputError
 
 # What the classes of a recipe are called among the flags.

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pipelines.data.records import TFDS, Encoding, expand, lines, missing, records, suffix, text_of
+from pipelines.data.records import Encoding, expand, lines, missing, records, suffix, text_of
+from pipelines.data.tfds import TFDS, examples
 from tfattn.errors import InputError
 from tfattn.spec import unknown
 
@@ -69,20 +70,7 @@ def _from_table(path: Path, column: str, encoding_errors: Encoding) -> Iterator[
 
 
 def _from_tfds(entry: str, column: str, encoding_errors: Encoding) -> Iterator[str]:
-    name, _, split = entry.removeprefix(TFDS).rpartition("/")
-    if not name or not split:
-        raise InputError(f"files: expected tfds:NAME/SPLIT. Received: {entry!r}.")
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError:
-        raise InputError(
-            f"files: {entry!r} takes tensorflow_datasets; `pip install tensorflow-datasets`."
-        ) from None
-    try:
-        examples = tfds.as_numpy(tfds.load(name, split=split, shuffle_files=False))
-    except (ValueError, OSError) as error:  # no such data set or split, no network
-        raise InputError(f"{entry}: expected a data set that can be loaded. {error}.") from None
-    for number, example in enumerate(examples):
+    for number, example in enumerate(examples(entry)):
         if column not in example:
             raise missing(column, example, entry, "column")
         where, value = f"{entry}, example {number}, {column}", example[column]

@@ -21,7 +21,6 @@ from tfattn.spec import unknown
 Encoding = Literal["strict", "replace"]
 Record = dict[str, Any]
 
-TFDS = "tfds:"  # begins what is no file
 _SURROGATES = re.compile("[\ud800-\udfff]")  # half characters, which JSON can spell
 _ACCEPT = "; --data.encoding-errors replace accepts it"
 
