@@ -27,10 +27,15 @@ class Objective(Protocol):
     terms: dict[str, str]  # name of each sum -> name of the batch's weights that divide it
     losses: tuple[str, ...]  # the terms whose sum is minimised
     selects: tuple[str, bool]  # metric of an evaluation that chooses the best, and whether more is
+    unit: str = "tokens"  # of the speed
 
     def batch(self, rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> Batch:
         """Turn rows into features, targets and weights."""
         ...
+
+    def training_batch(self, rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> Batch:
+        """Do as `batch`, with what is changed in training alone."""
+        return self.batch(rows, epoch, row)
 
     def measure(self, model: Model, batch: Batch, training: bool) -> tuple[Sums, Any]:
         """Run the model; return the weighted sum of each term over the batch, and the outputs.
@@ -38,6 +43,15 @@ class Objective(Protocol):
         Outputs are a row for each row of the batch where `score` reads them, else None.
         """
         ...
+
+    def count(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return how many units there are in a batch, and how many places for them, float32.
+
+        Of texts those of a source and of its target, where there are both.
+        """
+        sides = [x for name, x in batch["features"].items() if name.endswith("segments")]
+        real = tf.add_n([tf.math.count_nonzero(x, dtype=tf.float32) for x in sides])
+        return real, tf.add_n([tf.cast(tf.size(x), tf.float32) for x in sides])
 
     def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Return what can only be measured over the whole split; {} where nothing is."""

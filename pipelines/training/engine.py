@@ -29,7 +29,7 @@ from tfattn import backend
 from tfattn.errors import InputError
 from tfattn.models.build import Model
 
-MEASURES = ("loss", "learning_rate", "grad_norm", "weight_norm", "padding", "tokens")
+MEASURES = ("loss", "learning_rate", "grad_norm", "weight_norm", "padding")
 
 
 class Engine:
@@ -65,7 +65,7 @@ class Engine:
         self._evaluate_step = function(
             self._local_evaluation, jit_compile=whole, reduce_retracing=True
         )
-        self.names = [*objective.terms, *MEASURES]
+        self.names = [*objective.terms, *MEASURES, objective.unit]
 
     def expect(self, spec: Any) -> None:
         """Trace the step once for all batches of a stream, whatever shape comes first.
@@ -145,8 +145,8 @@ class Engine:
         terms = [sums[i] for i in range(len(self.objective.terms))]
         named = dict(zip(self.objective.terms, terms, strict=True))
         loss = tf.add_n([named[name] for name in self.objective.losses])
-        tokens, places = sums[-2], sums[-1]
-        measures = [loss, rate, grad_norm, weight_norm, 1.0 - tokens / places, tokens]
+        count, places = sums[-2], sums[-1]
+        measures = [loss, rate, grad_norm, weight_norm, 1.0 - count / places, count]
         return tf.stack([*terms, *measures])
 
     def _replica_step(self, batch):
@@ -187,13 +187,10 @@ class Engine:
         gradients = tape.gradient(
             loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        # Of a source and of its target, where there are both.
-        sides = [x for name, x in batch["features"].items() if name.endswith("segments")]
-        real = tf.add_n([tf.math.count_nonzero(x, dtype=tf.float32) for x in sides])
-        counts = [real, tf.add_n([tf.cast(tf.size(x), "float32") for x in sides])]
+        counts = self.objective.count(batch)
         # Gradients of embeddings come as slices; the norm and the sum over devices want them whole.
         dense = [tf.convert_to_tensor(g) for g in gradients]
-        return dense, tf.stack([terms[name] for name in self.objective.terms] + counts)
+        return dense, tf.stack([terms[name] for name in self.objective.terms] + [*counts])
 
     def _update(self, gradients):
         """Clip by the global norm (arXiv:1211.5063) and apply; returns rate and norm before."""

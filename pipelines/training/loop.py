@@ -90,15 +90,16 @@ class Loop:
         batches = self.batches.stream(state.step, self.steps)
         self.engine.expect(batches.element_spec)
         stream = self.engine.strategy.experimental_distribute_dataset(batches)
-        clock = _Clock(state.seconds)
+        unit = self.engine.objective.unit
+        clock = _Clock(state.seconds, unit)
         with bar(str(self.run.folder), self.steps, state.step) as report, _stop_signals() as stop:
             for step, batch in enumerate(stream, state.step + 1):
                 numbers = self.engine.step(batch)
                 clock.tick(numbers)
-                report(step, f"loss {clock.loss:.3f}{self._seen} · {clock.speed:,.0f} tokens/s")
+                report(step, f"loss {clock.loss:.3f}{self._seen} · {clock.speed:,.0f} {unit}/s")
                 state = replace(state, step=step, seconds=clock.seconds)
                 if step % self.recipe.train.log_every == 0 or step == self.steps:
-                    numbers["tokens_per_second"], numbers["seconds"] = clock.speed, clock.seconds
+                    numbers |= {f"{unit}_per_second": clock.speed, "seconds": clock.seconds}
                     monitor.numbers("train", step, numbers)
                 monitor.profile(step)
                 if step % self.evaluate_every == 0 or step == self.steps:
@@ -146,7 +147,8 @@ def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
 class _Clock:
     """Seconds of training, and the smoothed speed and loss that a person looks at."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, unit: str):
+        self.unit = unit
         self.seconds, self.speed, self.loss = seconds, 0.0, 0.0
         self._last, self._ticks = time.monotonic(), 0
 
@@ -158,7 +160,7 @@ class _Clock:
         self._ticks += 1
         # The first step compiles, which says nothing of the speed.
         share = 1.0 if self._ticks <= 2 else 0.05
-        self.speed += share * (numbers["tokens"] / taken - self.speed)
+        self.speed += share * (numbers[self.unit] / taken - self.speed)
         share = 1.0 if self._ticks == 1 else 0.05
         self.loss += share * (numbers["loss"] - self.loss)
 

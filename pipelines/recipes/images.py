@@ -1,0 +1,105 @@
+"""What models of images learn, and from what, as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.recipes.data import Data
+from pipelines.recipes.objectives import Objective
+from tfattn.errors import InputError
+from tfattn.spec import Spec
+
+
+@dataclass(frozen=True)
+class Augment(Spec):
+    """What training changes in an image, anew each time it is seen (arXiv:2012.12877, table 9)."""
+
+    shift: float = 0.1  # share of its sides by which it is moved at most
+    flip: bool = False  # half of the images from left to right; no digit and no letter wants it
+    # Strength, up to 1, of two changes of a list of eleven, the same for a batch (RandAugment,
+    # arXiv:1909.13719); 0: none.
+    randaugment: float = 0.0
+    erase: float = 0.0  # share of the images of which a rectangle is noise (arXiv:1708.04896)
+    mixup: float = 0.0  # alpha of sums of two images and of their labels (arXiv:1710.09412); 0: no
+    cutmix: float = 0.0  # alpha of rectangles of another image (arXiv:1905.04899); 0: none
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("shift", "randaugment", "erase"):
+            if not 0 <= getattr(self, name) <= 1:
+                self._refuse(name, "a share from 0 to 1")
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                self._refuse(name, "0 or more")
+
+    def _refuse(self, name, expected):
+        raise InputError(f"augment.{name}: expected {expected}. Received: {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class ImageData(Data):
+    """Images, with the names of their classes or without."""
+
+    # Folders with a folder of pictures for each class (at any depth where no classes are learnt);
+    # or an .npz of x and y; or tfds:NAME/SPLIT; or embedded:digits, scikit-learn's 1,797.
+    images: tuple[str, ...] = ("embedded:digits",)
+    validation: tuple[str, ...] = ()  # the same for validation; none: a share of the images
+    validation_share: float = 0.1  # of the images, where none are given
+    # Pictures of other proportions: cut to their middle, or stretched.
+    fit: Literal["crop", "stretch"] = "crop"
+    mean: tuple[float, ...] = (0.5,)  # is taken off shares of white: of each channel, or of all
+    std: tuple[float, ...] = (0.5,)  # by which the rest is divided
+    augment: Augment = Augment()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.images:
+            raise InputError("data.images: expected at least one folder. Received none.")
+        if not 0 < self.validation_share < 1:
+            raise InputError(
+                "data.validation_share: expected a share between 0 and 1. "
+                f"Received: {self.validation_share}."
+            )
+
+
+@dataclass(frozen=True)
+class ImageClassification(Objective):
+    """Tell the class of an image (arXiv:2010.11929, section 3.1)."""
+
+    classes: tuple[str, ...] = ()  # labels in the order of the probabilities; none: from the data
+    # What is classified: the state of the class token, or the mean of those of the patches.
+    pool: Literal["first", "mean"] = "first"
+    dropout: float = 0.0  # on the pooled vector
+    smoothing: float = 0.1  # share of a label's probability that all classes have in training
+    metric: Literal["accuracy", "macro_f1", "matthews"] = "accuracy"  # chooses the best checkpoint
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(set(self.classes)) < len(self.classes) or len(self.classes) == 1:
+            raise InputError(
+                f"image.classes: expected two or more different ones. Received: {self.classes}."
+            )
+        for name in ("dropout", "smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"image.{name}: expected a share from 0 to below 1. "
+                    f"Received: {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True)
+class MaskedImages(Objective):
+    """Draw the hidden patches of an image from the others (MAE, arXiv:2111.06377)."""
+
+    rate: float = 0.75  # share of the patches that are hidden
+    # Each patch is drawn as what its pixels are beside its own mean and deviation (section 4.1).
+    normalized: bool = True
+    dim: int = 64  # width of the decoder, which is of use in pretraining alone
+    depth: int = 1  # its blocks
+    heads: int = 2  # attention heads of a block
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.rate < 1:
+            raise InputError(
+                f"objective.rate: expected a share between 0 and 1. Received: {self.rate}."
+            )
