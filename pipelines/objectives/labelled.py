@@ -31,6 +31,21 @@ def _texts(batch, tokenizer):
         yield tokenizer.decode(batch["features"]["tokens"][row].numpy()[real])
 
 
+def class_scores(outputs: np.ndarray, targets: np.ndarray, classes: int) -> dict[str, float]:
+    """Return macro F1 over all classes, and the Matthews correlation.
+
+    Args:
+        outputs: (n, classes), logits.
+        targets: (n,), numbers of classes.
+        classes: of them all.
+    """
+    said = outputs.argmax(axis=-1)
+    f1 = metrics.f1_score(targets, said, labels=range(classes), average="macro", zero_division=0)
+    several = len(np.union1d(targets, said)) > 1  # of a constant it is undefined; 0 is reported
+    matthews = metrics.matthews_corrcoef(targets, said) if several else 0.0
+    return {"macro_f1": float(f1), "matthews": float(matthews)}
+
+
 class Classification(Objective):
     """Tell the class of a text by cross entropy."""
 
@@ -58,12 +73,7 @@ class Classification(Objective):
 
     def score(self, outputs, targets):
         """Return macro F1 over all classes, and the Matthews correlation."""
-        said = outputs.argmax(axis=-1)
-        every = range(len(self.spec.classes))
-        f1 = metrics.f1_score(targets, said, labels=every, average="macro", zero_division=0)
-        several = len(np.union1d(targets, said)) > 1  # of a constant it is undefined; 0 is reported
-        matthews = metrics.matthews_corrcoef(targets, said) if several else 0.0
-        return {"macro_f1": float(f1), "matthews": float(matthews)}
+        return class_scores(outputs, targets, len(self.spec.classes))
 
     def show(self, model, batch, tokenizer, count):
         """Show each text with its class and the probability of every class."""
