@@ -86,8 +86,9 @@ class Augmentation:
         mixed = [_mixed(layer, images, labels) for layer in self._mixing]
         if len(mixed) == 1:
             return mixed[0]
-        first = key[1] % 2 == 0
-        return tuple(tf.where(first, a, b) for a, b in zip(*mixed, strict=True))
+        (added, shares), (cut, parts) = mixed
+        first = tf.math.floormod(key[1], 2) == 0
+        return tf.where(first, added, cut), tf.where(first, shares, parts)
 
 
 def _mixed(layer, images, labels):

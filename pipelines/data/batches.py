@@ -115,7 +115,8 @@ class Batches:
 
         dtypes = [self._signature[name].dtype for name in names]
         inputs = [row, *self.draws(epoch, row)]
-        arrays = tf.numpy_function(read, inputs, dtypes, stateful=False)
+        # One alone comes as it is where nothing is traced.
+        arrays = tf.nest.flatten(tf.numpy_function(read, inputs, dtypes, stateful=False))
         for array, name in zip(arrays, names, strict=True):
             array.set_shape((self.size, *self._signature[name].shape[1:]))
         return dict(zip(names, arrays, strict=True))

@@ -41,6 +41,16 @@ class Images:
         """Return how many there are."""
         return len(self.pictures) if self.pixels is None else len(self.pixels)
 
+    def of(self, rows: np.ndarray) -> "Images":
+        """Return these of them, (n,) integers."""
+        return Images(
+            [self.pictures[row] for row in rows] if self.pixels is None else [],
+            None if self.pixels is None else self.pixels[rows],
+            [self.labels[row] for row in rows] if self.labels else [],
+            [self.places[row] for row in rows],
+            self.source,
+        )
+
 
 def read_images(files: Sequence[str], split: Split = "train", labelled: bool = True) -> Images:
     """Find the images of folders, or read those of one .npz or TensorFlow data set.

@@ -5,7 +5,6 @@ Training, evaluation and serving run the same ones: what is served sees what was
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -50,10 +49,6 @@ class ImagePreprocessing(Spec):
     def shape(self) -> tuple[int, int, int]:
         """Return (y, x, c) of the images."""
         return self.height, self.width, self.channels
-
-    def keep(self, folder: Path) -> None:
-        """Write it beside the weights of a model."""
-        self.save(folder / NAME)
 
 
 def decoded(picture: Tensor, how: ImagePreprocessing) -> Tensor:

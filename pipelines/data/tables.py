@@ -4,12 +4,32 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from pipelines.data.records import Encoding, Record, expand, missing, records, text_of
 from tfattn.errors import InputError
 from tfattn.spec import unknown
+
+
+class Labelled(Protocol):
+    """What has labels."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the label of each row."""
+        ...
+
+    @property
+    def places(self) -> list[str]:
+        """Return where each label is."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Return the files."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,7 @@ def joined(tables: Sequence[Table]) -> Table:
     return Table(texts, pairs, labels, ", ".join(table.source for table in tables), places)
 
 
-def classes_of(table: Table) -> tuple[str, ...]:
+def classes_of(table: Labelled) -> tuple[str, ...]:
     """Return the labels that occur, sorted: by value where all are whole numbers.
 
     Raises:
@@ -95,7 +115,7 @@ def classes_of(table: Table) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def label_ids(table: Table, classes: Sequence[str]) -> np.ndarray:
+def label_ids(table: Labelled, classes: Sequence[str]) -> np.ndarray:
     """Return the number of each row's class, int32.
 
     Raises:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from pipelines.data.batches import Batch
-from pipelines.tokenization.tokenizer import Tokenizer
+from pipelines.reader import Reader
 from tfattn.models.build import Model
 from tfattn.models.config import Head
 
@@ -62,12 +62,12 @@ class Objective(Protocol):
         return {}
 
     def watch(
-        self, model: Model, batch: Batch, tokenizer: Tokenizer, count: int
+        self, model: Model, batch: Batch, reader: Reader, count: int
     ) -> tuple[list[str], dict[str, float]]:
         """Return what `show` does, and the numbers that come of the same work; {} = none."""
-        return self.show(model, batch, tokenizer, count), {}
+        return self.show(model, batch, reader, count), {}
 
-    def show(self, model: Model, batch: Batch, tokenizer: Tokenizer, count: int) -> list[str]:
+    def show(self, model: Model, batch: Batch, reader: Reader, count: int) -> list[str]:
         """Return what the model says of at most `count` rows as lines of a Markdown table."""
         ...
 

@@ -1,5 +1,7 @@
 """Objectives of images: their class, and their hidden patches."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from pipelines.data.augment import Augmentation
@@ -34,7 +36,7 @@ class OfImages(Objective):
         count = tf.cast(tf.shape(batch["features"]["images"])[0], tf.float32)
         return count, count
 
-    def features(self, images, labels, epoch, row, training):
+    def features(self, images, labels, epoch, row, training) -> tuple[Any, Any]:
         """Return images as the model reads them, and what became of their labels."""
         if training and self.augmentation is not None:
             images, labels = self.augmentation(images, labels, epoch, row)
@@ -101,7 +103,7 @@ class ImageClasses(OfImages):
         """Show each image's class and the likeliest ones."""
         batch = first(batch, count)
         said = tf.nn.softmax(model(batch["features"], training=False))
-        shares, likeliest = (x.numpy() for x in tf.math.top_k(said, min(3, said.shape[1])))
+        shares, likeliest = (x.numpy() for x in tf.math.top_k(said, min(3, len(self.spec.classes))))
         lines = ["| image | label | probabilities |", "|---|---|---|"]
         for row, label in enumerate(batch["targets"].numpy()):
             each = zip(likeliest[row], shares[row], strict=True)

@@ -16,6 +16,7 @@ from pipelines.recipes.data import (
     held_out,
     is_embedded,
 )
+from pipelines.recipes.images import Augment, ImageClassification, ImageData, MaskedImages
 from pipelines.recipes.objectives import (
     CausalLM,
     Classification,
@@ -36,10 +37,15 @@ from tfattn.models.model_config import ModelConfig, changed
 from tfattn.spec import Spec
 
 __all__ = [
+    "Augment",
     "CausalLM",
     "Classification",
     "Data",
     "EMBEDDED",
+    "ImageClassification",
+    "ImageData",
+    "LABELLED",
+    "MaskedImages",
     "MaskedLM",
     "ModelOverrides",
     "MonitorConfig",
@@ -71,7 +77,11 @@ DATA: dict[type[Objective], type[Data]] = {  # what each objective is learnt fro
     Regression: TableData,
     TextToText: TableData,
     Translation: PairData,
+    ImageClassification: ImageData,
+    MaskedImages: ImageData,
 }
+# Of whose data the best weights are kept, for it is small enough to be learnt by heart.
+LABELLED = (Classification, Regression, TextToText, ImageClassification)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class Recipe(Spec):
             raise InputError(
                 f"data.text_pair: expected none, for text2text reads one text. Received: {pair!r}."
             )
-        if self.train.average > 1 and fitting is TableData:
+        if self.train.average > 1 and isinstance(self.objective, LABELLED):
             raise InputError(
                 "train.average: expected 1, for of labelled data the best weights are kept. "
                 f"Received: {self.train.average}."

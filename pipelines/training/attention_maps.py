@@ -8,6 +8,8 @@ import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipelines.data.preprocessing import ImagePreprocessing
+from pipelines.reader import Reader
 from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.models.build import Model
 from tfattn.models.encoder_decoder import EncoderDecoder
@@ -25,23 +27,21 @@ class Map(NamedTuple):
     looked_at: list[str]  # s tokens
 
 
-def attention_maps(
-    model: Model, features: dict[str, tf.Tensor], tokenizer: Tokenizer
-) -> dict[str, Map]:
+def attention_maps(model: Model, features: dict[str, tf.Tensor], reader: Reader) -> dict[str, Map]:
     """Return the maps of the first text of the first row, by what they are of.
 
     They are `attention`, or `attention/source`, `attention/target` and `attention/alignment` where
     the model reads a source and writes a target; of a recurrent model the last one alone, and none
-    of one without attention.
+    of one without attention, or of images.
     """
     row = {name: tensor[:1] for name, tensor in features.items()}
-    if not attends(model.config):
+    if not attends(model.config) or isinstance(reader, ImagePreprocessing):
         return {}
     _, weights = model(row, training=False, return_weights=True)
-    source = _words(row["tokens"], row["segments"], tokenizer)
+    source = _words(row["tokens"], row["segments"], reader)
     if isinstance(model, Transformer):
         return {"attention": Map(_stacked(weights), source, source)}
-    target = _words(row["target_tokens"], row["target_segments"], tokenizer)
+    target = _words(row["target_tokens"], row["target_segments"], reader)
     if not isinstance(model, EncoderDecoder):
         return {"attention/alignment": Map(_stacked(weights), target, source)}
     seen, asked = weights

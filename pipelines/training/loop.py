@@ -15,9 +15,9 @@ from pipelines import recipes
 from pipelines.data.batches import Batches
 from pipelines.data.length_batches import LengthBatches
 from pipelines.progress import bar, say
+from pipelines.reader import Reader, save_reader
 from pipelines.recipes import Recipe
 from pipelines.runs import Interrupted, Run
-from pipelines.tokenization.tokenizer import Tokenizer
 from pipelines.training.checkpoint import Checkpoints, State, variables_by_path
 from pipelines.training.engine import Engine
 from pipelines.training.monitor import Monitor
@@ -33,7 +33,7 @@ class Loop:
         engine: takes the steps.
         batches: of training.
         validation: measured once in a while.
-        tokenizer: shows predictions, and goes with the weights.
+        reader: shows predictions, and goes with the weights.
         steps: of the whole run.
     """
 
@@ -44,17 +44,17 @@ class Loop:
         engine: Engine,
         batches: Batches | LengthBatches,
         validation: Batches,
-        tokenizer: Tokenizer,
+        reader: Reader,
         steps: int,
     ):
         self.run, self.recipe, self.engine, self.steps = run, recipe, engine, steps
-        self.batches, self.validation, self.tokenizer = batches, validation, tokenizer
+        self.batches, self.validation, self.reader = batches, validation, reader
         self.evaluate_every = recipe.train.evaluate_every or max(1, steps // 10)
         self.checkpoint_every = recipe.train.checkpoint_every or self.evaluate_every
         variables = variables_by_path(engine.model, engine.optimizer)
         self.checkpoints = Checkpoints(run.checkpoints, variables, recipe.train.keep)
         # Labelled data is small enough to be learnt by heart, so the best weights are kept.
-        self.keeps_best = isinstance(recipe.data, recipes.TableData)
+        self.keeps_best = isinstance(recipe.objective, recipes.LABELLED)
         limit = None if self.keeps_best else recipe.train.evaluate_batches
         self._seen = ""  # by the last evaluation, for people
         self._measured = validation.in_order(limit)  # made once, for its making takes a while
@@ -126,22 +126,22 @@ class Loop:
             monitor.numbers("validation", state.step, numbers)
             probe = self.validation.at(0)
             ends = state.step in (0, self.steps)
-            monitor.pictures(state.step, model, objective, self.tokenizer, probe, ends)
+            monitor.pictures(state.step, model, objective, self.reader, probe, ends)
             metric, more = objective.selects
             value = numbers[metric]
             self._seen = f" · validation {metric} {value:.3f}"
             better = state.best is None or (value > state.best if more else value < state.best)
             if better and self.keeps_best:
-                save_model(self.run.best, model, self.tokenizer)
+                save_model(self.run.best, model, self.reader)
         if better:
             return replace(state, best=value, best_step=state.step, stale=0)
         return replace(state, stale=state.stale + 1)
 
 
-def save_model(folder: Path, model: Model, tokenizer: Tokenizer) -> None:
+def save_model(folder: Path, model: Model, reader: Reader) -> None:
     """Write weights, config and vocabulary: all that another run or an export starts from."""
     tfattn.save(model, folder)
-    tokenizer.save(folder)
+    save_reader(reader, folder)
 
 
 class _Clock:

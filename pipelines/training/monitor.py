@@ -8,9 +8,9 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from pipelines.objectives import Objective
+from pipelines.reader import Reader
 from pipelines.recipes import Recipe
 from pipelines.runs import Run, write_atomically
-from pipelines.tokenization.tokenizer import Tokenizer
 from pipelines.training.attention_maps import attention_maps, draw
 from tfattn.models.build import Model
 from tfattn.spec import Spec
@@ -54,7 +54,7 @@ class Monitor:
         step: int,
         model: Model,
         objective: Objective,
-        tokenizer: Tokenizer,
+        reader: Reader,
         probe: dict[str, Any],
         always: bool = False,
     ) -> None:
@@ -71,12 +71,12 @@ class Monitor:
                 for path, variable in model.weights_by_path().items():
                     tf.summary.histogram(path, variable.value)
             if self.settings.samples:
-                rows, numbers = objective.watch(model, probe, tokenizer, self.settings.samples)
+                rows, numbers = objective.watch(model, probe, reader, self.settings.samples)
                 if numbers:
                     self.numbers("watched", step, numbers)
                 tf.summary.text("predictions", "\n".join(rows))
             if self.settings.attention:
-                for name, shown in attention_maps(model, probe["features"], tokenizer).items():
+                for name, shown in attention_maps(model, probe["features"], reader).items():
                     tf.summary.image(name, draw(shown)[None])
         self._writer.flush()
         self._spent += time.monotonic() - began

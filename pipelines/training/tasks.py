@@ -1,14 +1,10 @@
-"""What a recipe comes to on its data: the starting point, the rows, and the objective at work."""
+"""What a recipe comes to on its data: the rows, and the objective at work."""
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
-import tfattn
 from pipelines import objectives, recipes
-from pipelines.data.batches import Draws, Rows
 from pipelines.data.pairs import read_pairs
 from pipelines.data.records import data_flag
 from pipelines.data.source_target_rows import SourceTargetRows, example_of
@@ -18,10 +14,12 @@ from pipelines.objectives.labelled import Classification, Regression
 from pipelines.objectives.source_to_target import SourceToTarget
 from pipelines.progress import say
 from pipelines.recipes import PairData, Recipe, TableData, TextData
-from pipelines.runs import Run, find_run, user_path
-from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
+from pipelines.runs import Run
+from pipelines.tokenization.tokenizer import Tokenizer
 from pipelines.training.embedded import embedded_pairs
+from pipelines.training.image_tasks import image_task
 from pipelines.training.labels import labelled_rows, read_labelled, resolve_labels
+from pipelines.training.task import Start, Task
 from pipelines.training.text_tasks import no_draws, work_on
 from pipelines.training.texts import keep_vocabulary, prepare_text, prepare_vocabulary
 from tfattn.errors import InputError
@@ -30,65 +28,10 @@ from tfattn.models.config import Head, Tokens, TransformerConfig
 from tfattn.models.model_config import ModelConfig, changed, position_limit
 from tfattn.models.vision_config import VisionConfig
 
-
-@dataclass(frozen=True)
-class Start:
-    """What a run starts from: a run before, a saved model, or a published checkpoint."""
-
-    name: str
-    config: ModelConfig
-    heads: tuple[Head, ...]
-    weights: dict[str, np.ndarray]
-    tokenizer: Tokenizer
-
-    @property
-    def head(self) -> Tokens | None:
-        """Return its head over the vocabulary, or None."""
-        return next((head for head in self.heads if isinstance(head, Tokens)), None)
-
-    def same_heads(self, heads: tuple[Head, ...]) -> bool:
-        """Return whether these heads can be taken over."""
-        shapes = {(head.name, getattr(head, "classes", None)) for head in self.heads}
-        return all((head.name, getattr(head, "classes", None)) in shapes for head in heads)
-
-
-@dataclass(frozen=True)
-class Task:
-    """Rows and an objective, ready for the engine."""
-
-    config: ModelConfig
-    tokenizer: Tokenizer
-    spec: recipes.Objective  # with what the labels said
-    objective: objectives.Objective
-    train: Rows
-    validation: Rows
-    draws_train: Draws
-    draws_validation: Draws
-
-
-def starting_point(recipe: Recipe) -> Start | None:
-    """Read what the recipe starts from, or return None.
-
-    Raises:
-        InputError: nothing there that can be started from.
-    """
-    if recipe.init is None:
-        return None
-    folder = user_path(recipe.init)
-    if (folder / "recipe.json").exists():
-        folder = find_run(folder, finished=True).model
-    if not folder.is_dir():
-        raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
-    config, heads, weights = tfattn.read(folder)
-    if isinstance(config, VisionConfig):
-        raise InputError(f"init: expected a model of text. Received: one of images, {folder}.")
-    tokenizer = load_tokenizer(folder, config.vocab_size)
-    return Start(str(folder), config, heads, weights, tokenizer)
-
-
 # What is learnt by models of a source and a target alone, and by both kinds.
 OF_PAIRS = (recipes.SpanCorruption, recipes.TextInfilling, recipes.PrefixLM, recipes.Translation)
 OF_BOTH = (recipes.TextToText,)
+OF_IMAGES = (recipes.ImageClassification, recipes.MaskedImages)
 
 
 def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
@@ -101,12 +44,21 @@ def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
     if config is None:
         raise InputError("model: expected a preset, or --init. Received neither.")
     kind, pair = type(recipe.objective), not isinstance(config, TransformerConfig)
+    if isinstance(config, VisionConfig) != issubclass(kind, OF_IMAGES):
+        kinds = ("text", "images")
+        wanted = issubclass(kind, OF_IMAGES)
+        raise InputError(
+            f"objective: expected a model of {kinds[wanted]} for {kind.__name__}. "
+            f"Received: one of {kinds[not wanted]}."
+        )
+    if isinstance(config, VisionConfig):
+        return image_task(recipe, config, start)
     if pair != (kind in OF_PAIRS) and kind not in OF_BOTH:
         kinds = ("a single stack, such as a BERT or a GPT", "an encoder and a decoder, such as T5")
         raise InputError(
             f"objective: expected {kinds[not pair]} for {kind.__name__}. Received: {kinds[pair]}."
         )
-    _check_length(recipe.data.length, config)
+    _check_length(getattr(recipe.data, "length", None), config)
     return PREPARE[type(recipe.data)](run, recipe, recipe.data, config, start)
 
 

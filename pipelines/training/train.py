@@ -23,7 +23,8 @@ from pipelines.training.checkpoint import State
 from pipelines.training.engine import Engine
 from pipelines.training.loop import Loop, save_model
 from pipelines.training.optimize import build_optimizer
-from pipelines.training.tasks import Start, prepare, starting_point
+from pipelines.training.task import Start, starting_point
+from pipelines.training.tasks import prepare
 from tfattn.errors import InputError
 from tfattn.models.build import Model
 
@@ -66,7 +67,7 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
             optimizer = build_optimizer(recipe.train, steps, model)
         engine = Engine(model, task.objective, optimizer, recipe.train, strategy)
         replace(recipe, model=task.config, objective=task.spec).save(run.resolved)
-        loop = Loop(run, recipe, engine, batches, validation, task.tokenizer, steps)
+        loop = Loop(run, recipe, engine, batches, validation, task.reader, steps)
 
         # 5. Weights: the last checkpoint of this run > what it starts from > new ones.
         state = loop.checkpoints.restore()
@@ -86,9 +87,9 @@ def steps_of(train: TrainConfig, epoch: float) -> int:
 
 
 def _batches(task, recipe):
-    train = recipe.train
-    transform = task.objective.batch
-    validation = Batches(task.validation, transform, train.batch, 0, task.draws_validation)
+    train, objective = recipe.train, task.objective
+    transform = objective.training_batch
+    validation = Batches(task.validation, objective.batch, train.batch, 0, task.draws_validation)
     if train.batch_tokens is not None:
         if not isinstance(task.train, SourceTargetRows):
             raise InputError(
@@ -126,7 +127,7 @@ def _finish(loop: Loop, state: State) -> dict[str, Any]:
                 metric, _ = loop.engine.objective.selects
                 say(f"no evaluation had a better {metric} than the first: the first weights stay")
         after = loop.measure()
-        save_model(loop.run.model, loop.engine.model, loop.tokenizer)
+        save_model(loop.run.model, loop.engine.model, loop.reader)
     lines = loop.run.metrics.read_text(encoding="utf-8").splitlines()
     result = {
         "before": _first_validation(lines),

@@ -101,7 +101,7 @@ def test_preprocessing_that_cannot_be(given, message):
 
 def test_preprocessing_goes_with_the_weights(tmp_path):
     how = ImagePreprocessing(4, 6, 3, "stretch", (0.1, 0.2, 0.3))
-    how.keep(tmp_path)
+    how.save(tmp_path / "preprocessing.json")
     assert ImagePreprocessing.load(tmp_path / "preprocessing.json") == how
 
 

@@ -1,0 +1,175 @@
+"""Models of images learn from images alone, are resumed exactly, and start from one another."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tfattn
+from pipelines.data.preprocessing import ImagePreprocessing
+from pipelines.data.randomness import uniform  # noqa: F401 - TensorFlow, before Keras is asked
+from pipelines.reader import load_reader
+from pipelines.recipes import (
+    Augment,
+    CausalLM,
+    ImageClassification,
+    ImageData,
+    MaskedImages,
+    MaskedLM,
+    MonitorConfig,
+    Recipe,
+    TableData,
+    TextData,
+    TrainConfig,
+)
+from pipelines.training.train import train
+from tfattn.errors import InputError
+from tfattn.families import preset
+
+CONFIG = replace(preset("vit-tiny"), height=8, width=8, channels=1, patch=2, dim=32, depth=2)
+QUIET = MonitorConfig(histograms=False, samples=2)
+STEPS = TrainConfig(steps=6, rate=2e-3, batch=32, compile="graph", evaluate_every=3)
+MIXED = ImageData(augment=Augment(mixup=0.5, cutmix=0.5))
+
+
+def masked(**given):
+    return Recipe(CONFIG, MaskedImages(dim=16), ImageData(), replace(STEPS, **given), QUIET)
+
+
+def classes(init, **given):
+    return Recipe(
+        None, ImageClassification(), MIXED, replace(STEPS, **given), QUIET, init=str(init)
+    )
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("images") / "masked"
+    return out, train(masked(), out)
+
+
+@pytest.fixture(scope="module")
+def classifier(pretrained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("images") / "classes"
+    return out, train(classes(pretrained[0]), out)
+
+
+def test_a_model_learns_from_images_without_labels(pretrained):
+    out, result = pretrained
+    assert result["steps"] == 6 and result["after"]["loss"] < result["before"]["loss"]
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    (last,) = (line for line in lines if line["split"] == "train" and line["step"] == 6)
+    assert last["images"] == 32 and last["images_per_second"] > 0 and last["padding"] == 0
+    config, heads, _ = tfattn.read(out / "model")
+    assert config == CONFIG and [head.name for head in heads] == ["pixels"]
+    assert load_reader(out / "model", config) == ImagePreprocessing(8, 8, 1)
+
+
+def test_classes_start_from_it_without_its_decoder(pretrained, classifier):
+    out, result = classifier
+    assert set(result["after"]) == {"loss", "accuracy", "macro_f1", "matthews"}
+    _, heads, weights = tfattn.read(out / "model")
+    assert [head.name for head in heads] == ["classify"] and heads[0].classes == 10
+    assert not any(path.startswith("pixels") for path in weights)
+    resolved = Recipe.load(out / "resolved.json")
+    assert resolved.objective.classes == tuple("0123456789")
+    # It began where the other ended, but for six steps.
+    _, _, before = tfattn.read(pretrained[0] / "model")
+    path = "stem/patches/kernel"
+    moved = np.abs(weights[path] - before[path]).max()
+    assert 0 < moved < np.abs(before[path]).max()
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_weights(pretrained, classifier, tmp_path):
+    """Patience ends a run early; the checkpoint is as good as that of a run which was killed."""
+    for given, (out, _) in ((masked, pretrained), (None, classifier)):
+        recipe = given() if given else classes(pretrained[0])
+        folder = tmp_path / ("a" if given else "b")
+        train_until(recipe, folder, 3)
+        train(recipe, folder)
+        ours, theirs = (tfattn.read(run / "model")[2] for run in (folder, out))
+        for path, weight in theirs.items():
+            np.testing.assert_array_equal(ours[path], weight, err_msg=path)
+
+
+def train_until(recipe, folder, step):
+    """Train as a run that is interrupted after a step."""
+    from pipelines.runs import Interrupted
+    from pipelines.training.engine import Engine
+
+    take, taken = Engine.step, []
+
+    def stop(self, batch):
+        if len(taken) == step:
+            raise Interrupted("killed")
+        taken.append(1)
+        return take(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "step", stop)
+        with pytest.raises(Interrupted):
+            train(recipe, folder)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        (
+            Recipe(CONFIG, MaskedLM(), TextData()),
+            r"objective: expected a model of text for MaskedLM. Received: one of images",
+        ),
+        (
+            Recipe(CONFIG, CausalLM(), TextData()),
+            r"objective: expected a model of text for CausalLM. Received: one of images",
+        ),
+        (
+            Recipe(preset("bert-tiny"), MaskedImages(), ImageData()),
+            r"objective: expected a model of images for MaskedImages. Received: one of text",
+        ),
+        (
+            Recipe(CONFIG, MaskedImages(), ImageData(images=("embedded:letters",))),
+            r"data.images: expected folders, an .npz or embedded:digits. Rec.*: embedded:letters",
+        ),
+        (
+            Recipe(CONFIG, MaskedImages(), ImageData(images=("nowhere",))),
+            r"data.images: expected folders, or an .npz. Received: none at nowhere",
+        ),
+        (
+            Recipe(CONFIG, MaskedImages(), ImageData(validation_share=1e-6)),
+            r"data.validation_share: expected to hold out some of 1797 images. Received: 1e-06",
+        ),
+        (
+            Recipe(CONFIG, ImageClassification(classes=("0", "1")), ImageData()),
+            r"embedded:digits, row \d+: unknown class '2'",
+        ),
+        (
+            Recipe(replace(CONFIG, channels=2), MaskedImages(), ImageData()),
+            r"channels: expected 1 \(gray\) or 3 \(colours\). Received: 2",
+        ),
+    ],
+)
+def test_what_does_not_go_together(recipe, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_images_classifies_no_texts(pretrained, tmp_path):
+    table = tmp_path / "a.tsv"
+    table.write_text("text\tlabel\na\t0\nb\t1\n")
+    data = TableData((str(table),), (str(table),))
+    from pipelines.recipes import Classification
+
+    recipe = Recipe(None, Classification(), data, STEPS, init=str(pretrained[0]))
+    with pytest.raises(InputError, match=r"expected a model of text for Classification"):
+        train(recipe, tmp_path / "out")
+
+
+def test_preprocessing_has_to_fit_the_model(pretrained, tmp_path):
+    import shutil
+
+    shutil.copytree(pretrained[0], tmp_path / "run")
+    ImagePreprocessing(8, 9, 1).save(tmp_path / "run" / "model" / "preprocessing.json")
+    with pytest.raises(InputError, match=r"preprocessing.json: expected images of \(8, 8, 1\)"):
+        train(classes(tmp_path / "run"), tmp_path / "out")
