@@ -5,6 +5,9 @@ from dataclasses import replace
 from pipelines.recipes import (
     CausalLM,
     Classification,
+    ImageClassification,
+    ImageData,
+    MaskedImages,
     MaskedLM,
     Objective,
     PairData,
@@ -18,7 +21,7 @@ from pipelines.recipes import (
     TrainConfig,
     Translation,
 )
-from tfattn.families import preset, recurrent, t5, transformer
+from tfattn.families import preset, recurrent, t5, transformer, vit
 
 # Training from scratch, a row a preset. Published: base and large (arXiv:1810.04805, A.2); the
 # smaller ones learn faster at higher rates (arXiv:1908.08962 found 5e-4 to 1e-4 over longer runs).
@@ -153,6 +156,23 @@ RECIPES |= {
     for name in recurrent.PRESETS
 }
 
+# Masked autoencoders: table 8 of arXiv:2111.06377, whose rate is 1.5e-4 for 256 images; miniatures
+# as above. DINOv2 is read alone: its pretraining is another.
+_VIT_RATES = {"vit-tiny": 2e-3, "vit-mini": 1e-3}
+_VIT = TrainConfig(
+    steps=10_000, schedule="cosine", warmup=0.05, weight_decay=0.05, beta2=0.95, batch=64
+)
+RECIPES |= {
+    name: Recipe(
+        preset(name),
+        MaskedImages(),
+        ImageData(),
+        replace(_VIT, rate=_VIT_RATES.get(name, 1.5e-4)),
+    )
+    for name in vit.PRESETS
+    if name.startswith("vit-")
+}
+
 OBJECTIVES: dict[str, Objective] = {  # of pretraining, by the name of --task
     "masked-lm": MaskedLM(),
     "causal-lm": CausalLM(),
@@ -160,13 +180,20 @@ OBJECTIVES: dict[str, Objective] = {  # of pretraining, by the name of --task
     "text-infilling": TextInfilling(),
     "prefix-lm": PrefixLM(),
     "translation": Translation(),
+    "masked-images": MaskedImages(),
+    "image-classification": ImageClassification(),
 }
 
 # Fine-tuning (arXiv:1810.04805, A.3, has 2e-5 to 5e-5 for base; miniatures want more).
 FINETUNE = TrainConfig(epochs=3, rate=1e-4, beta2=0.999)
 FINETUNE_T5 = replace(FINETUNE, proportional=True, weight_decay=0.0, rate=5e-3)
+# DeiT (arXiv:2012.12877, table 9) has 5e-4 for 512 images, from scratch.
+FINETUNE_IMAGES = TrainConfig(
+    epochs=10, rate=5e-4, schedule="cosine", warmup=0.05, weight_decay=0.05, beta2=0.999, batch=64
+)
 TASKS: dict[str, Objective] = {
     "classify": Classification(),
     "regress": Regression(),
     "text2text": TextToText(),
+    "image": ImageClassification(),
 }

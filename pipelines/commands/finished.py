@@ -54,7 +54,9 @@ class Evaluate:
             raise InputError(f"stride: expected at least 1. Received: {self.stride}.")
         Sampling(beams=self.beams)
         find_run(self.run_, finished=True)
-        check_files("files", self.data.files)
+        # A folder is what images come from, and else an error that is told when it is read.
+        folders = [name for name in self.data.files if user_path(name).is_dir()]
+        check_files("files", tuple(name for name in self.data.files if name not in folders))
         picture = None if self.picture is None else user_path(self.picture)
         if picture is not None:
             if picture.suffix.lower() != ".png":

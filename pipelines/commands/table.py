@@ -16,11 +16,19 @@ from pipelines.commands.finished import Evaluate, Export, Fill, Generate
 from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
 from pipelines.commands.translate import Translate
-from pipelines.defaults import FINETUNE_T5, GO_ON_T5, OBJECTIVES, RECIPES, TASKS
-from pipelines.recipes import DATA, PairData, Recipe, TableData, TextData
+from pipelines.defaults import (
+    FINETUNE_IMAGES,
+    FINETUNE_T5,
+    GO_ON_T5,
+    OBJECTIVES,
+    RECIPES,
+    TASKS,
+)
+from pipelines.recipes import DATA, ImageData, PairData, Recipe, TableData, TextData
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.models.config import EncoderDecoderConfig
+from tfattn.models.vision_config import VisionConfig
 
 COMMANDS = {
     "pretrain": Pretrain,
@@ -57,6 +65,8 @@ def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
         folder = Path(seen.init).expanduser()
         found = _going_on(folder)
         found = replace(found, train=GO_ON_T5) if _is_t5(folder) else found
+    elif name == "finetune" and getattr(seen, "task", None) == "image":
+        found = Finetune(task="image", data=ImageData(), train=FINETUNE_IMAGES)
     elif name == "finetune" and getattr(seen, "init", None) and _is_t5(Path(seen.init)):
         found = Finetune(train=FINETUNE_T5)
     else:
@@ -80,7 +90,8 @@ def _of_task(found, task):
     if kind is not TextData:
         return replace(found, objective=objective, data=kind())
     # From pairs to texts: in the same vocabulary, and in rows that are all of one length.
-    data, train = TextData(algorithm=found.data.algorithm), replace(found.train, batch_tokens=None)
+    algorithm: Any = getattr(found.data, "algorithm", TextData().algorithm)
+    data, train = TextData(algorithm=algorithm), replace(found.train, batch_tokens=None)
     return replace(found, objective=objective, data=data, train=train)
 
 
@@ -92,6 +103,9 @@ def _going_on(folder):
             new = TextData()
             data = replace(recipe.data, files=new.files, validation=(), tokenizer=None)
             return Pretrain(objective=recipe.objective, data=data)
+        if isinstance(recipe.data, ImageData):
+            images = replace(recipe.data, images=ImageData().images, validation=())
+            return Pretrain(objective=recipe.objective, data=images)
         if isinstance(recipe.data, PairData):
             pairs = replace(recipe.data, train=PairData().train, validation=(), tokenizer=None)
             return Pretrain(objective=recipe.objective, data=pairs)
@@ -103,7 +117,10 @@ def _going_on(folder):
     except (OSError, ValueError, AttributeError):
         return Pretrain()  # what is wrong with it is told when it is read
     config = described.get("config", {})
-    pair = isinstance(config, dict) and config.get("spec") == "EncoderDecoderConfig"
+    spec = config.get("spec") if isinstance(config, dict) else None
+    if spec == "VisionConfig" or kind is not None and isinstance(kind.base, VisionConfig):
+        return Pretrain(objective=recipes.MaskedImages(), data=ImageData())
+    pair = spec == "EncoderDecoderConfig"
     if pair or kind is not None and isinstance(kind.base, EncoderDecoderConfig):
         return Pretrain(objective=recipes.SpanCorruption())
     causal = causal or kind is not None and not any(head.transform for head in kind.tokens)

@@ -14,9 +14,18 @@ from pipelines import recipes
 from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
 from pipelines.defaults import FINETUNE, OBJECTIVES, RECIPES, TASKS
-from pipelines.recipes import ModelOverrides, MonitorConfig, PairData, Recipe, TableData, TextData
+from pipelines.recipes import (
+    ImageData,
+    ModelOverrides,
+    MonitorConfig,
+    PairData,
+    Recipe,
+    TableData,
+    TextData,
+)
 from tfattn.errors import InputError
 from tfattn.models.model_config import changed
+from tfattn.models.vision_config import VisionConfig
 from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
@@ -27,7 +36,7 @@ PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Train a model on raw text, or on pairs of texts such as translations.
+    """Train a model on raw text, on pairs of texts such as translations, or on images.
 
     Before --help a preset shows the flags of its own data and objective.
 
@@ -36,6 +45,9 @@ class Pretrain:
 
     Example: python -m pipelines pretrain transformer-nmt-mini
     --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
+
+    Example: python -m pipelines pretrain vit-mini
+    --data.images pictures --out runs/vit
     """
 
     preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
@@ -44,7 +56,7 @@ class Pretrain:
     fresh: bool = False  # take only shape and vocabulary from --init
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
     # What to learn: masked-lm, causal-lm, span-corruption, text-infilling, prefix-lm, translation;
-    # none: what the preset is for.
+    # of images masked-images, image-classification; none: what the preset is for.
     task: Task = None
     model: ModelOverrides = ModelOverrides()  # fields of the preset to change; none: as it has them
     data: recipes.Data = TextData()  # that of the preset
@@ -62,10 +74,11 @@ class Pretrain:
                 listed = ", ".join(RECIPES)
                 raise InputError(f"preset: expected --init, --from or one of: {listed}.")
             config, head, data = base.model, base.head, self.data
-            assert isinstance(data, TextData | PairData)  # noqa: S101 - what a preset has
-            if self.preset is not None:  # room for what the data has, no more
-                config = changed(config, max_length=data.length)
-            config = self.model.apply(changed(config, vocab_size=data.vocab_size))
+            if isinstance(data, TextData | PairData) and not isinstance(config, VisionConfig):
+                if self.preset is not None:  # room for what the data has, no more
+                    config = changed(config, max_length=data.length)
+                config = changed(config, vocab_size=data.vocab_size)
+            config = self.model.apply(config)
         elif self.preset is not None or self.model != ModelOverrides():
             raise InputError(
                 "init: expected no preset and no --model flags beside it, "
@@ -80,8 +93,9 @@ class Pretrain:
         if self.task is not None and self.task not in OBJECTIVES:
             raise InputError(f"task: {unknown('task', self.task, OBJECTIVES)}")
         recipe = self.recipe(base)
-        for flag in ("files", "train", "validation"):
-            check_files(flag, getattr(self.data, flag, ()))
+        if not isinstance(self.data, ImageData):  # of which folders are files
+            for flag in ("files", "train", "validation"):
+                check_files(flag, getattr(self.data, flag, ()))
         import_tensorflow()
         from pipelines.training.train import train
 
@@ -91,22 +105,27 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Train a model that starts from another on labelled texts, or on answers.
+    """Train a model that starts from another on labelled texts, on answers, or on labelled images.
 
     Example: python -m pipelines finetune classify --init runs/mine
     --data.train train.tsv --data.validation val.tsv --out runs/reviews
+
+    Example: python -m pipelines finetune image --init runs/vit
+    --data.images pictures --out runs/kinds
     """
 
-    # What to learn: the class of a text, a number for it, or a text that answers it.
-    task: tyro.conf.Positional[Literal["classify", "regress", "text2text"]] = "classify"
+    # What to learn: the class of a text, a number for it, a text that answers it, or the class of
+    # an image.
+    task: tyro.conf.Positional[Literal["classify", "regress", "text2text", "image"]] = "classify"
     out: Folder = None  # run directory; the same command again resumes; none: runs/TASK
     init: Folder = None  # required: a run, a saved model or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from --init: does pretraining pay?
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
-    data: TableData = TableData()
+    data: recipes.Data = TableData()  # that of the task
     classify: recipes.Classification = recipes.Classification()
     regress: recipes.Regression = recipes.Regression()
     text2text: recipes.TextToText = recipes.TextToText()
+    image: recipes.ImageClassification = recipes.ImageClassification()
     train: recipes.TrainConfig = FINETUNE
     monitor: MonitorConfig = MonitorConfig()
 
@@ -120,13 +139,16 @@ class Finetune:
             if other != TASKS[name]:
                 raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
         recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
-        for flag, files in (
-            ("train", self.data.train),
-            ("validation", recipes.held_out(self.data)),
-        ):
-            if not files:
-                raise InputError(f"data.{flag}: expected at least one file or glob. Received none.")
-            check_files(flag, files)
+        if isinstance(self.data, TableData):
+            for flag, files in (
+                ("train", self.data.train),
+                ("validation", recipes.held_out(self.data)),
+            ):
+                if not files:
+                    raise InputError(
+                        f"data.{flag}: expected at least one file or glob. Received none."
+                    )
+                check_files(flag, files)
         import_tensorflow()
         from pipelines.training.train import train
 

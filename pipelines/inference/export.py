@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfattn
 from pipelines import recipes
+from pipelines.inference.export_images import Sees
 from pipelines.inference.export_pairs import Writes
 from pipelines.inference.export_text import Continues
 from pipelines.inference.finished import Finished, open_finished
@@ -122,7 +123,8 @@ def export(
 
     A classifier gives `label`, `probabilities` and `classes`; a regression `value`; a masked
     language model `embedding`, the mean of its hidden states; a causal one the `text` that follows;
-    a model of a source and a target the `text` of the target.
+    a model of a source and a target the `text` of the target. A model of images does as a
+    classifier or a masked language model, and reads the bytes of pictures.
 
     Args:
         folder: of a finished run.
@@ -142,7 +144,7 @@ def export(
     try:
         module = served(done, tokens, sampling)
         signatures = {"serving_default": module.serve}
-        if not isinstance(module, Served) and module.sample is not None:
+        if not isinstance(module, Served | Sees) and module.sample is not None:
             signatures["sample"] = module.sample
         tf.saved_model.save(module, str(target / PARTIAL), signatures=signatures)
         last = max((int(p.name) for p in target.iterdir() if _is_version(p.name)), default=0)
@@ -164,10 +166,11 @@ def _is_version(name: str) -> bool:
 
 def served(
     done: Finished, tokens: int | None = None, sampling: Sampling | None = None
-) -> Served | Continues | Writes:
+) -> Served | Continues | Writes | Sees:
     """Return the module that is saved for a finished run."""
     objective = done.recipe.objective
-    if not isinstance(done.model.config, TransformerConfig):
+    images = isinstance(done.recipe.data, recipes.ImageData)
+    if not images and not isinstance(done.model.config, TransformerConfig):
         if tokens is not None and not 1 <= tokens <= 2**14:
             raise InputError(f"tokens: expected 1 to 2**14. Received: {tokens}.")
         chosen = TARGETS if sampling in (None, Sampling()) else sampling
@@ -180,6 +183,9 @@ def served(
             f"tokens: expected no flags of text that follows, for {done.run.folder} writes none. "
             "Received some."
         )
+    if images:
+        learnt = isinstance(objective, recipes.ImageClassification)
+        return Sees(done.model if learnt else _without_heads(done), done)
     pairs = getattr(done.recipe.data, "text_pair", None) is not None
     model = _without_heads(done) if isinstance(objective, recipes.MaskedLM) else done.model
     return Served(model, Features(done.tokenizer, done.length, pairs), objective)

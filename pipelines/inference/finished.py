@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 import tfattn
 from pipelines import recipes
+from pipelines.data.preprocessing import ImagePreprocessing
+from pipelines.reader import Reader, load_reader
 from pipelines.recipes import Recipe, unescaped
 from pipelines.runs import Run, find_run
-from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
+from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 from tfattn.models.build import Model
 from tfattn.models.config import Classify, Tokens
+from tfattn.models.vision_config import Pixels
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,20 @@ class Finished:
     run: Run
     recipe: Recipe
     model: Model
-    tokenizer: Tokenizer
+    reader: Reader
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Return the vocabulary of a model of text.
+
+        Raises:
+            InputError: a model of images.
+        """
+        if isinstance(self.reader, ImagePreprocessing):
+            raise InputError(
+                f"{self.run.folder}: expected a model of text. Received: one of images."
+            )
+        return self.reader
 
     @property
     def length(self) -> int:
@@ -58,11 +74,14 @@ def open_finished(folder: str) -> Finished:
             f"{run.resolved}: expected what the model in {run.model} learnt. "
             f"Received: {type(recipe.objective).__name__}."
         )
-    return Finished(run, recipe, model, load_tokenizer(run.model, model.config.vocab_size))
+    return Finished(run, recipe, model, load_reader(run.model, model.config))
 
 
 def _fits(objective, heads):
-    if not isinstance(objective, recipes.Classification | recipes.Regression):
+    if isinstance(objective, recipes.MaskedImages):
+        return any(isinstance(head, Pixels) for head in heads)
+    named = recipes.Classification | recipes.ImageClassification
+    if not isinstance(objective, named | recipes.Regression):
         return any(isinstance(head, Tokens) for head in heads)
-    classes = len(objective.classes) if isinstance(objective, recipes.Classification) else 1
+    classes = len(objective.classes) if isinstance(objective, named) else 1
     return any(isinstance(head, Classify) and head.classes == classes for head in heads)

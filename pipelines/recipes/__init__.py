@@ -131,7 +131,14 @@ class ModelOverrides:
     hidden_dim: int | None = None  # width of the feed-forward network
     max_length: int | None = None  # positions; none: the length of a row
     # Kind of position.
-    position: Literal["learned", "sinusoidal", "rotary", "buckets", "alibi", "shaw"] | None = None
+    position: (
+        Literal["learned", "sinusoidal", "rotary", "buckets", "alibi", "shaw", "sinusoidal-2d"]
+        | None
+    ) = None
+    height: int | None = None  # of images
+    width: int | None = None  # of images
+    channels: int | None = None  # of images: 1 (gray) or 3 (colours)
+    patch: int | None = None  # of images: size of a patch on either side
     norm: Literal["post", "pre"] | None = None  # placement of the norms
     dropout: float | None = None  # after the stem and each sublayer
     attention_dropout: float | None = None  # on the attention weights

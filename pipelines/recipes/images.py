@@ -32,7 +32,7 @@ class Augment(Spec):
                 self._refuse(name, "0 or more")
 
     def _refuse(self, name, expected):
-        raise InputError(f"augment.{name}: expected {expected}. Received: {getattr(self, name)}.")
+        raise InputError(f"Augment.{name}: expected {expected}. Received: {getattr(self, name)}.")
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,13 @@ class ImageClassification(Objective):
         super().__post_init__()
         if len(set(self.classes)) < len(self.classes) or len(self.classes) == 1:
             raise InputError(
-                f"image.classes: expected two or more different ones. Received: {self.classes}."
+                "ImageClassification.classes: expected two or more different ones. "
+                f"Received: {self.classes}."
             )
         for name in ("dropout", "smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
-                    f"image.{name}: expected a share from 0 to below 1. "
+                    f"ImageClassification.{name}: expected a share from 0 to below 1. "
                     f"Received: {getattr(self, name)}."
                 )
 

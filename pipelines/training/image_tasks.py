@@ -65,6 +65,23 @@ def image_splits(data: ImageData, labelled: bool) -> tuple[Images, Images]:
     return train.of(np.sort(order[count:])), train.of(np.sort(order[:count]))
 
 
+def validation_rows(
+    data: ImageData, spec: recipes.Objective, how: ImagePreprocessing, files: tuple[str, ...]
+) -> ImageRows:
+    """Return the rows of other images, or of those that the run was measured on.
+
+    Args:
+        data: of the recipe.
+        spec: of the recipe, with the classes.
+        how: pixels become what the model reads.
+        files: as in training; none = the run's own.
+    """
+    labelled = isinstance(spec, ImageClassification)
+    if files:
+        return image_rows(_read(files, "validation", "files", labelled), spec, how)
+    return image_rows(image_splits(data, labelled)[1], spec, how)
+
+
 def _read(files: tuple[str, ...], split: Split, flag: str, labelled: bool) -> Images:
     if recipes.is_embedded(files):
         return digits(files[0], flag)

@@ -100,9 +100,9 @@ def test_mixed_labels_are_those_of_the_mixed_images():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shift": 1.5}, r"augment.shift: expected a share from 0 to 1. Received: 1.5"),
-        ({"erase": -0.1}, r"augment.erase: expected a share from 0 to 1. Received: -0.1"),
-        ({"mixup": -1.0}, r"augment.mixup: expected 0 or more. Received: -1.0"),
+        ({"shift": 1.5}, r"Augment.shift: expected a share from 0 to 1. Received: 1.5"),
+        ({"erase": -0.1}, r"Augment.erase: expected a share from 0 to 1. Received: -0.1"),
+        ({"mixup": -1.0}, r"Augment.mixup: expected 0 or more. Received: -1.0"),
     ],
 )
 def test_what_cannot_be_done_to_an_image(given, message):
