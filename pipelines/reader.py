@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.data.preprocessing import NAME, ImagePreprocessing
+from pipelines.data.preprocessing import NAME, ImagePreprocessing, published
 from pipelines.tokenization.tokenizer import Tokenizer, load_tokenizer
 from tfattn.errors import InputError
 from tfattn.models.model_config import ModelConfig
@@ -19,8 +19,11 @@ def load_reader(folder: Path, config: ModelConfig) -> Reader:
     """
     if not isinstance(config, VisionConfig):
         return load_tokenizer(folder, config.vocab_size)
+    shape = (config.height, config.width, config.channels)
+    if not (folder / NAME).exists():
+        return published(folder, shape)
     found = ImagePreprocessing.load(folder / NAME)
-    if found.shape != (shape := (config.height, config.width, config.channels)):
+    if found.shape != shape:
         raise InputError(
             f"{folder / NAME}: expected images of {shape}, which the model reads. "
             f"Received: {found.shape}."

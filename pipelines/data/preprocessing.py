@@ -3,8 +3,10 @@
 Training, evaluation and serving run the same ones: what is served sees what was trained on.
 """
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -14,6 +16,7 @@ from tfattn.spec import Spec
 
 Tensor = Any
 NAME = "preprocessing.json"
+PUBLISHED = "preprocessor_config.json"  # beside published weights
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,24 @@ class ImagePreprocessing(Spec):
     def shape(self) -> tuple[int, int, int]:
         """Return (y, x, c) of the images."""
         return self.height, self.width, self.channels
+
+
+def published(folder: Path, shape: tuple[int, int, int]) -> ImagePreprocessing:
+    """Return what a published model says in `preprocessor_config.json`; ours where it says nothing.
+
+    Raises:
+        InputError: a file that cannot be used.
+    """
+    path = folder / PUBLISHED
+    if not path.exists():
+        return ImagePreprocessing(*shape)
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        fit = "crop" if described.get("do_center_crop") else "stretch"
+        numbers = [tuple(described.get(f"image_{name}", (0.5,))) for name in ("mean", "std")]
+        return ImagePreprocessing(*shape, fit, *numbers)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: expected how pictures become images. {error}") from None
 
 
 def decoded(picture: Tensor, how: ImagePreprocessing) -> Tensor:

@@ -44,10 +44,12 @@ class ImageData(Data):
     images: tuple[str, ...] = ("embedded:digits",)
     validation: tuple[str, ...] = ()  # the same for validation; none: a share of the images
     validation_share: float = 0.1  # of the images, where none are given
-    # Pictures of other proportions: cut to their middle, or stretched.
-    fit: Literal["crop", "stretch"] = "crop"
-    mean: tuple[float, ...] = (0.5,)  # is taken off shares of white: of each channel, or of all
-    std: tuple[float, ...] = (0.5,)  # by which the rest is divided
+    # Pictures of other proportions are cut to their middle or stretched; none: as --init does, or
+    # cut.
+    fit: Literal["crop", "stretch"] | None = None
+    # Is taken off shares of white, of each channel or of all; none: as --init does, or 0.5.
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()  # by which the rest is divided; none: as --init does, or 0.5
     augment: Augment = Augment()
 
     def __post_init__(self):

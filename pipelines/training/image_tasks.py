@@ -33,7 +33,7 @@ def image_task(recipe: Recipe, config: VisionConfig, start: Start | None) -> Tas
     assert isinstance(data, ImageData)  # noqa: S101 - what its objectives learn from
     labelled = isinstance(recipe.objective, ImageClassification)
     train, validation = image_splits(data, labelled)
-    how = preprocessing(data, config)
+    how = preprocessing(data, config, start)
     spec = recipe.objective
     if isinstance(spec, ImageClassification) and not spec.classes:
         spec = replace(spec, classes=classes_of(train))
@@ -89,11 +89,13 @@ def _read(files: tuple[str, ...], split: Split, flag: str, labelled: bool) -> Im
         return read_images(files, split, labelled)
 
 
-def preprocessing(data: ImageData, config: VisionConfig) -> ImagePreprocessing:
-    """Return how pictures become the images of this model."""
-    return ImagePreprocessing(
-        config.height, config.width, config.channels, data.fit, data.mean, data.std
-    )
+def preprocessing(data: ImageData, config: VisionConfig, start: Start | None) -> ImagePreprocessing:
+    """Return how pictures become the images of this model: as for what it starts from, or anew."""
+    known = None if start is None else start.reader
+    if not isinstance(known, ImagePreprocessing):
+        known = ImagePreprocessing(config.height, config.width, config.channels)
+    asked = {"fit": data.fit, "mean": data.mean, "std": data.std}
+    return replace(known, **{name: value for name, value in asked.items() if value})
 
 
 def image_work(

@@ -1,6 +1,7 @@
 """Models of images learn from images alone, are resumed exactly, and start from one another."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 
 import tfattn
 from pipelines.data.preprocessing import ImagePreprocessing
-from pipelines.data.randomness import uniform  # noqa: F401 - TensorFlow, before Keras is asked
 from pipelines.reader import load_reader
 from pipelines.recipes import (
     Augment,
     CausalLM,
+    Classification,
     ImageClassification,
     ImageData,
     MaskedImages,
@@ -23,6 +24,10 @@ from pipelines.recipes import (
     TextData,
     TrainConfig,
 )
+from pipelines.runs import Interrupted
+from pipelines.training.engine import Engine
+from pipelines.training.image_tasks import image_task
+from pipelines.training.task import starting_point
 from pipelines.training.train import train
 from tfattn.errors import InputError
 from tfattn.families import preset
@@ -95,9 +100,6 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(pretrained, classifier,
 
 def train_until(recipe, folder, step):
     """Train as a run that is interrupted after a step."""
-    from pipelines.runs import Interrupted
-    from pipelines.training.engine import Engine
-
     take, taken = Engine.step, []
 
     def stop(self, batch):
@@ -159,16 +161,40 @@ def test_a_model_of_images_classifies_no_texts(pretrained, tmp_path):
     table = tmp_path / "a.tsv"
     table.write_text("text\tlabel\na\t0\nb\t1\n")
     data = TableData((str(table),), (str(table),))
-    from pipelines.recipes import Classification
-
     recipe = Recipe(None, Classification(), data, STEPS, init=str(pretrained[0]))
     with pytest.raises(InputError, match=r"expected a model of text for Classification"):
         train(recipe, tmp_path / "out")
 
 
-def test_preprocessing_has_to_fit_the_model(pretrained, tmp_path):
-    import shutil
+def test_a_model_goes_on_with_the_preprocessing_that_it_knows(pretrained, tmp_path):
+    shutil.copytree(pretrained[0] / "model", tmp_path / "published")
+    (tmp_path / "published" / "preprocessing.json").unlink()
+    recipe = classes(tmp_path / "published")
+    said = {"image_mean": [0.4], "image_std": [0.2], "do_center_crop": True}
+    for described, data, wanted in (
+        (None, MIXED, ((0.5,), (0.5,), "crop")),
+        ({**said, "do_center_crop": False}, MIXED, ((0.4,), (0.2,), "stretch")),
+        (said, MIXED, ((0.4,), (0.2,), "crop")),
+        (said, replace(MIXED, std=(0.3,), fit="stretch"), ((0.4,), (0.3,), "stretch")),
+    ):
+        if described is not None:
+            path = tmp_path / "published" / "preprocessor_config.json"
+            path.write_text(json.dumps(described))
+        task = image_task(replace(recipe, data=data), CONFIG, starting_point(recipe))
+        assert (task.reader.mean, task.reader.std, task.reader.fit) == wanted
+    for broken in (
+        "[]",
+        "{",
+        '{"image_mean": 3}',
+        '{"image_std": [0, 0, 0]}',
+        '{"image_mean": "a"}',
+    ):
+        path.write_text(broken)
+        with pytest.raises(InputError, match=r"preprocessor_config.json: expected how pictures"):
+            starting_point(recipe)
 
+
+def test_preprocessing_has_to_fit_the_model(pretrained, tmp_path):
     shutil.copytree(pretrained[0], tmp_path / "run")
     ImagePreprocessing(8, 9, 1).save(tmp_path / "run" / "model" / "preprocessing.json")
     with pytest.raises(InputError, match=r"preprocessing.json: expected images of \(8, 8, 1\)"):
