@@ -10,11 +10,12 @@ from pipelines.generation.writer import Writer, Written, end_of, target_begin
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar, console, say
 from pipelines.runs import try_file, write_picture
-from pipelines.training.attention_maps import alignment_figure, attention_maps, rollout
+from pipelines.training.attention_maps import attention_maps
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.models.model_config import attends
 from tfattn.models.sampling import Sampling
+from tfattn.visualize import alignment_figure, rollout
 
 MANY = 100  # sources for which it pays to compile the search, which takes some ten seconds
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from matplotlib.figure import Figure
 
 from pipelines.data.batches import Batch
 from pipelines.reader import Reader
@@ -66,6 +67,10 @@ class Objective(Protocol):
     ) -> tuple[list[str], dict[str, float]]:
         """Return what `show` does, and the numbers that come of the same work; {} = none."""
         return self.show(model, batch, reader, count), {}
+
+    def figures(self, model: Model, batch: Batch) -> dict[str, Figure]:
+        """Return pictures of what the model makes of a batch, by name."""
+        return {}
 
     def show(self, model: Model, batch: Batch, reader: Reader, count: int) -> list[str]:
         """Return what the model says of at most `count` rows as lines of a Markdown table."""

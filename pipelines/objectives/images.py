@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.data.augment import Augmentation
@@ -10,12 +11,14 @@ from pipelines.data.randomness import uniform
 from pipelines.objectives import Objective, cell, cross_entropy, first, hits
 from pipelines.objectives.labelled import class_scores
 from pipelines.recipes.images import ImageClassification, MaskedImages
-from tfattn.blocks.patches import patches
+from tfattn.blocks.patches import joined, patches
 from tfattn.models.config import Classify, Head
 from tfattn.models.vision_config import Pixels, VisionConfig
+from tfattn.visualize import drawn_figure, patches_figure
 
 HIDE = 42  # a purpose of random numbers
 EPSILON = 1e-6  # of the deviation of a patch
+DRAWN = 4  # images in a figure at most
 
 
 class OfImages(Objective):
@@ -35,6 +38,10 @@ class OfImages(Objective):
         """Return how many images there are; none of them is padding."""
         count = tf.cast(tf.shape(batch["features"]["images"])[0], tf.float32)
         return count, count
+
+    def shown(self, images) -> np.ndarray:
+        """Return images (n, y, x, c) that the model reads as shares of white."""
+        return np.clip(np.asarray(images) * self.how.std + self.how.mean, 0.0, 1.0)
 
     def features(self, images, labels, epoch, row, training) -> tuple[Any, Any]:
         """Return images as the model reads them, and what became of their labels."""
@@ -98,6 +105,15 @@ class ImageClasses(OfImages):
     def score(self, outputs, targets):
         """Return macro F1 over all classes, and the Matthews correlation."""
         return class_scores(outputs, targets, len(self.spec.classes))
+
+    def figures(self, model, batch):
+        """Draw at which patches the last block looks from the class token, or on average."""
+        features = first(batch, DRAWN)["features"]
+        _, weights = model(features, training=False, return_weights=True)
+        last, lead = tf.cast(weights[-1], tf.float32).numpy(), int(model.config.class_token)
+        looked = last[:, :, 0, 1:] if lead else last.mean(axis=2)
+        grid = looked.reshape((*looked.shape[:2], *model.config.grid()))
+        return {"attention/patches": patches_figure(self.shown(features["images"]), grid)}
 
     def show(self, model, batch, tokenizer, count):
         """Show each image's class and the likeliest ones."""
@@ -177,6 +193,26 @@ class HiddenPatches(OfImages):
         said = model(batch["features"], training=training)
         error = tf.reduce_mean(tf.square(said - batch["targets"]), axis=-1)
         return {"loss": tf.reduce_sum(error * batch["weights"]["patches"])}, None
+
+    def figures(self, model, batch):
+        """Draw images, what is seen of them, and the hidden patches as the model has them.
+
+        Where a patch is drawn beside its own mean and deviation, these are the true ones.
+        """
+        batch = first(batch, DRAWN)
+        images = batch["features"]["images"]
+        said = model(batch["features"], training=False)
+        true = patches(images, self.patch)
+        if self.spec.normalized:
+            mean, variance = tf.nn.moments(true, axes=[-1], keepdims=True)
+            said = said * tf.sqrt(variance + EPSILON) + mean
+        hidden = batch["weights"]["patches"][..., None]
+        columns = self.how.width // self.patch
+        seen, drawn = (
+            self.shown(joined(true * (1 - hidden) + other * hidden, columns, self.patch))
+            for other in (tf.zeros_like(true), said)
+        )
+        return {"patches": drawn_figure(self.shown(images), seen, drawn)}
 
     def show(self, model, batch, tokenizer, count):
         """Show how far the patches of each image are from what was hidden."""

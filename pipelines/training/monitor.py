@@ -11,9 +11,10 @@ from pipelines.objectives import Objective
 from pipelines.reader import Reader
 from pipelines.recipes import Recipe
 from pipelines.runs import Run, write_atomically
-from pipelines.training.attention_maps import attention_maps, draw
+from pipelines.training.attention_maps import attention_maps
 from tfattn.models.build import Model
 from tfattn.spec import Spec
+from tfattn.visualize import heads_figure, pixels
 
 
 class Monitor:
@@ -76,8 +77,11 @@ class Monitor:
                     self.numbers("watched", step, numbers)
                 tf.summary.text("predictions", "\n".join(rows))
             if self.settings.attention:
-                for name, shown in attention_maps(model, probe["features"], reader).items():
-                    tf.summary.image(name, draw(shown)[None])
+                maps = attention_maps(model, probe["features"], reader)
+                figures = {name: heads_figure(shown) for name, shown in maps.items()}
+                figures |= objective.figures(model, probe)
+                for name, figure in figures.items():
+                    tf.summary.image(name, pixels(figure)[None])
         self._writer.flush()
         self._spent += time.monotonic() - began
 

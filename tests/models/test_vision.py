@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfattn
+from tfattn.blocks.patches import joined, patches
 from tfattn.models.config import Classify, Pool, Tokens
 from tfattn.models.vision_config import Pixels, VisionConfig
 
@@ -89,6 +90,11 @@ def test_it_is_the_model_of_the_paper(fields, rng, close):
     x = images(rng)
     close(model(x), np.stack([reference(image, w, config) for image in x]))
     assert model.count_params() == config.parameter_count()
+
+
+def test_patches_can_be_put_together_again(rng, array):
+    images = rng.normal(size=(2, 6, 9, 2)).astype("float32")
+    np.testing.assert_array_equal(array(joined(patches(images, 3), 3, 3)), images)
 
 
 def test_hidden_patches_are_not_read(rng, close):

@@ -9,17 +9,11 @@ import tensorflow as tf
 from tiny import STILL
 
 import tfattn
-from pipelines.training.attention_maps import (
-    SHOWN,
-    Map,
-    alignment_figure,
-    attention_maps,
-    draw,
-    rollout,
-)
+from pipelines.training.attention_maps import attention_maps
 from tfattn.families import recurrent
 from tfattn.models.config import EncoderDecoderConfig, Tokens
 from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.visualize import SHOWN, Map, alignment_figure, heads_figure, pixels, rollout
 
 YELLOW = (253, 231, 36)  # the greatest weight of a panel, in matplotlib's viridis
 PAIR = EncoderDecoderConfig(
@@ -44,6 +38,10 @@ def shares(x, memory, weights, path, seen=True):
     scores = np.where(seen, scores, -np.inf)
     found = np.exp(scores - scores.max(-1, keepdims=True))
     return found / found.sum(-1, keepdims=True)
+
+
+def picture_of(shown):
+    return pixels(heads_figure(shown))
 
 
 def values(model):
@@ -163,16 +161,16 @@ def bright(picture):
 def test_queries_go_down_and_keys_go_right(query, key, down, right):
     weights, names = np.zeros((1, 1, 4, 4)), ["one", "two", "three", "four"]
     weights[0, 0, query, key] = 1.0
-    row, column = bright(draw(Map(weights, names, names))).mean(axis=0)
+    row, column = bright(picture_of(Map(weights, names, names))).mean(axis=0)
     assert (row > 0.5, column > 0.5) == (down, right)
 
 
 def test_blocks_go_down_and_heads_go_right():
     weights, names = np.full((2, 3, 2, 2), 0.5), ["a", "b"]
     weights[1, 2] = np.eye(2)
-    one = draw(Map(weights, names, names))
+    one = picture_of(Map(weights, names, names))
     weights[0, 0], weights[1, 2] = np.eye(2), 0.5
-    other = draw(Map(weights, names, names))
+    other = picture_of(Map(weights, names, names))
     changed = np.argwhere((one != other).any(axis=-1)) / one.shape[:2]
     low, high = changed.min(axis=0), changed.max(axis=0)
     assert (low < (0.5, 1 / 3)).all() and (high > (0.5, 2 / 3)).all()
@@ -182,8 +180,10 @@ def test_blocks_go_down_and_heads_go_right():
 
 def test_long_texts_are_cut_to_what_can_be_read():
     weights, names = np.full((1, 1, 200, 100), 0.1), ["w"] * SHOWN
-    whole = draw(Map(weights, ["w"] * 200, ["w"] * 100))
-    np.testing.assert_array_equal(whole, draw(Map(weights[..., :SHOWN, :SHOWN], names, names)))
+    whole = picture_of(Map(weights, ["w"] * 200, ["w"] * 100))
+    np.testing.assert_array_equal(
+        whole, picture_of(Map(weights[..., :SHOWN, :SHOWN], names, names))
+    )
 
 
 def test_an_alignment_is_the_mean_of_all_heads_beside_that_of_each_block(rng):

@@ -10,12 +10,14 @@ from pipelines.data.batches import Batches
 from pipelines.data.image_rows import ImageRows
 from pipelines.data.images import Images
 from pipelines.data.preprocessing import ImagePreprocessing
+from pipelines.objectives import images as module
 from pipelines.objectives.images import HiddenPatches, ImageClasses
 from pipelines.recipes import TrainConfig
 from pipelines.recipes.images import Augment, ImageClassification, MaskedImages
 from pipelines.training.engine import Engine
 from pipelines.training.optimize import build_optimizer
 from tfattn.models.vision_config import VisionConfig
+from tfattn.visualize import pixels
 
 HOW = ImagePreprocessing(8, 12, 3)
 CONFIG = VisionConfig(
@@ -166,3 +168,53 @@ def test_samples_are_a_table(rng):
         model = tfattn.build(CONFIG, *objective.heads)
         lines = objective.show(model, batch_of(objective, rows), None, 2)
         assert len(lines) == 4 and all(line.count("|") == columns + 1 for line in lines)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Return what figures are made of."""
+    given = {}
+    for name in ("patches_figure", "drawn_figure"):
+        monkeypatch.setattr(module, name, lambda *arrays, name=name: given.update({name: arrays}))
+    return given
+
+
+def test_the_figure_of_classes_shows_where_the_class_token_looks(rng, drawn):
+    rows, objective = rows_of(rng), classes()
+    model = tfattn.build(CONFIG, *objective.heads)
+    batch = batch_of(objective, rows, count=6)
+    assert set(objective.figures(model, batch)) == {"attention/patches"}
+    images, looked = drawn["patches_figure"]
+    np.testing.assert_allclose(images, rows.read(np.arange(4))["images"] / 255, atol=1e-6)
+    assert looked.shape == (4, 2, 2, 3)
+    _, weights = model(batch["features"], return_weights=True)
+    wanted = np.asarray(weights[-1])[:4, :, 0]  # of 7 places, the class token first
+    np.testing.assert_allclose(looked[:, :, 1, 2], wanted[:, :, 6], rtol=1e-6)
+    np.testing.assert_allclose(looked.sum(axis=(2, 3)), 1 - wanted[:, :, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_the_figure_of_hidden_patches_shows_what_is_seen_and_drawn(normalized, rng, drawn):
+    rows, objective = rows_of(rng, labelled=False), hidden(rate=0.5, normalized=normalized)
+    batch = batch_of(objective, rows)
+
+    def model(features, training):
+        return batch["targets"]  # it draws what was there
+
+    assert set(objective.figures(model, batch)) == {"patches"}
+    images, seen, made = drawn["drawn_figure"]
+    np.testing.assert_allclose(made, images, atol=1e-3)
+    weights = batch["weights"]["patches"].numpy()
+    for image, shown, hid in zip(images, seen, weights, strict=True):
+        for number, (before, after) in enumerate(zip(cut(image), cut(shown), strict=True)):
+            # What is hidden is gray, the middle of white and black.
+            np.testing.assert_allclose(after, 0.5 if hid[number] else before, atol=1e-6)
+
+
+def test_figures_of_images_are_pictures(rng):
+    rows = rows_of(rng)
+    for objective in (classes(), hidden()):
+        model = tfattn.build(CONFIG, *objective.heads)
+        (figure,) = objective.figures(model, batch_of(objective, rows)).values()
+        picture = pixels(figure)
+        assert picture.dtype == np.uint8 and picture.shape[-1] == 4 and np.ptp(picture) > 0

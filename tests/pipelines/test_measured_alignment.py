@@ -13,8 +13,8 @@ from pipelines.inference.finished import Finished
 from pipelines.recipes import PairData, Recipe, Translation
 from pipelines.runs import Run
 from pipelines.tokenization.bytepair import train_bytepair
-from pipelines.training.attention_maps import Map
 from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.visualize import Map
 
 COUNT = 12
 

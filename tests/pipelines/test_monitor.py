@@ -21,9 +21,10 @@ from pipelines.objectives.masked_lm import MaskedLM
 from pipelines.recipes import MonitorConfig
 from pipelines.runs import Run
 from pipelines.tokenization.wordpiece import WordPiece
-from pipelines.training.attention_maps import attention_maps, draw
+from pipelines.training.attention_maps import attention_maps
 from pipelines.training.monitor import Monitor, flat
 from pipelines.training.train import train
+from tfattn.visualize import heads_figure, pixels
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +123,7 @@ def test_the_attention_picture_is_of_the_models_weights(run, events, probe):
     shown = events["attention"]
     assert [step for step, _, _ in shown] == [0, 3, 6]
     picture = tf.io.decode_png(shown[-1][1][2]).numpy()
-    np.testing.assert_array_equal(picture, draw(found["attention"]))
+    np.testing.assert_array_equal(picture, pixels(heads_figure(found["attention"])))
     assert (picture != tf.io.decode_png(shown[0][1][2]).numpy()).any(), "it learnt nothing"
 
 

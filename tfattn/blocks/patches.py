@@ -21,6 +21,14 @@ def patches(images: Tensor, size: int) -> Tensor:
     return ops.reshape(cut, (-1, rows * columns, size * size * channels))
 
 
+def joined(pieces: Tensor, columns: int, size: int) -> Tensor:
+    """Return the images (b, y, x, c) that were cut into patches (b, n, size size c)."""
+    count, numbers = pieces.shape[1:]
+    shape = (-1, count // columns, columns, size, size, numbers // size**2)
+    whole = ops.transpose(ops.reshape(pieces, shape), (0, 1, 3, 2, 4, 5))
+    return ops.reshape(whole, (-1, count // columns * size, columns * size, shape[-1]))
+
+
 @keras.saving.register_keras_serializable(package="tfattn")
 class PatchStem(keras.layers.Layer):
     """`dropout([class token; patches W + b] + positions)` (arXiv:2010.11929, equation 1).
