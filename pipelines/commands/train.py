@@ -46,8 +46,8 @@ class Pretrain:
     Example: python -m pipelines pretrain transformer-nmt-mini
     --out runs/nmt --data.train a.en a.fr --data.validation b.en b.fr
 
-    Example: python -m pipelines pretrain vit-mini
-    --data.images pictures --out runs/vit
+    Example: python -m pipelines pretrain vit-mini --data.images pictures
+    --out runs/vit
     """
 
     preset: PresetName = None  # such as bert-mini; `python -m pipelines presets` lists them
@@ -105,13 +105,13 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Train a model that starts from another on labelled texts, on answers, or on labelled images.
+    """Train a model that starts from another on labelled texts or images.
 
     Example: python -m pipelines finetune classify --init runs/mine
     --data.train train.tsv --data.validation val.tsv --out runs/reviews
 
-    Example: python -m pipelines finetune image --init runs/vit
-    --data.images pictures --out runs/kinds
+    Example: python -m pipelines finetune image --data.images pictures
+    --init runs/vit --out runs/kinds
     """
 
     # What to learn: the class of a text, a number for it, a text that answers it, or the class of
