@@ -20,7 +20,7 @@ from pipelines.training.text_tasks import no_draws
 from tfattn.errors import InputError
 from tfattn.models.vision_config import VisionConfig
 
-HELD_OUT = 5  # of which the hash decides what is held out
+HELD_OUT = 5  # seed of the permutation that says what is held out
 
 
 def image_task(recipe: Recipe, config: VisionConfig, start: Start | None) -> Task:

@@ -1,4 +1,4 @@
-"""Handwritten digits that scikit-learn carries: 1,797 of 8 x 8, from UCI's test set (CC BY 4.0)."""
+"""Handwritten digits that scikit-learn carries: 1,797 of 8 x 8, a copy of UCI's test set."""
 
 import numpy as np
 from sklearn.datasets import load_digits
