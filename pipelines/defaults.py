@@ -96,8 +96,9 @@ RECIPES["nanogpt-mini"] = Recipe(
 
 # Rates are shares of each weight's size, as T5 was trained (arXiv:1910.10683, section 3.1.2, begins
 # with 1e-2): t5-tiny came to a loss of 5.01 so in 300 steps of span corruption, and else to 5.25
-# (one seed, before its buckets began by distance). Fine-tuning has 1e-3 there, over many more steps than miniatures get: in 200 of them
-# t5-mini came to 3.18 by 1e-2 and to 2.93 by 3e-2 (captions to French, one seed); 1e-2 lies between.
+# (one seed, before its buckets began by distance). Fine-tuning has 1e-3 there, over many more
+# steps than miniatures get: in 200 of them t5-mini came to 3.18 by 1e-2 and to 2.93 by 3e-2
+# (captions to French, one seed); 1e-2 lies between.
 _T5 = replace(_GPT, proportional=True, weight_decay=0.0)
 GO_ON_T5 = TrainConfig(proportional=True, weight_decay=0.0, rate=1e-2)
 _T5_RATES = {name: 2e-2 if name.endswith(("-tiny", "-mini")) else 1e-2 for name in t5.PRESETS}
