@@ -6,13 +6,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 # The next free worker takes tests over; on many cores memory would be short first.
 PYTEST := -m pytest -q -n auto --maxprocesses 4 --dist worksteal
-# Most of the time goes into compiling: quickly, and once for all runs of the suite.
-JAX := KERAS_BACKEND=jax XLA_FLAGS="--xla_backend_optimization_level=0" \
+# Most of the time goes into compiling: quickly, and with JAX once for all runs of the suite.
+QUICKLY := XLA_FLAGS="--xla_backend_optimization_level=0"
+JAX := KERAS_BACKEND=jax $(QUICKLY) \
   JAX_COMPILATION_CACHE_DIR=.venv-jax/compiled \
   JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help install pretrain test test-jax test-parity lint types floors check tensorboard bench clean
+.PHONY: help install pretrain notebooks test test-jax test-parity lint types floors check tensorboard bench clean
 
 help:            ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -22,8 +23,11 @@ install: .venv/runtime   ## make .venv with the pinned packages
 pretrain: .venv/runtime   ## pretrain, fine-tune, evaluate and export a small BERT, with no input
 	$(BIN)/python -m pipelines demo
 
+notebooks: .venv/notebooks  ## run the notebooks, each in some two minutes
+	$(BIN)/python notebooks/execute.py
+
 test: .venv/dev  ## run the test suite
-	$(BIN)/python $(PYTEST)
+	$(QUICKLY) $(BIN)/python $(PYTEST)
 
 test-jax: .venv-jax/ready  ## run the tests of the layers on JAX, without TensorFlow
 	$(JAX) .venv-jax/bin/python $(PYTEST) \
@@ -62,9 +66,13 @@ clean:           ## remove environments and caches, not runs
 	@$(BIN)/python -m pip install -q -r requirements.txt
 	@touch $@
 
-.venv/dev: requirements-dev.txt requirements.txt | .venv/bin/python
-	$(BIN)/python -m pip install -q -r requirements-dev.txt
+.venv/notebooks: requirements-notebooks.txt requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements-notebooks.txt
 	@touch $@ .venv/runtime
+
+.venv/dev: requirements-dev.txt requirements-notebooks.txt requirements.txt | .venv/bin/python
+	$(BIN)/python -m pip install -q -r requirements-dev.txt
+	@touch $@ .venv/notebooks .venv/runtime
 
 .venv-jax/ready: requirements-jax.txt
 	$(PYTHON) -m venv .venv-jax

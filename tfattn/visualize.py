@@ -3,6 +3,7 @@
 Figures are matplotlib's, drawn without a display; `pixels` makes an array of one.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,33 @@ def heads_figure(shown: Map) -> Figure:
             panel.set_yticks(range(queries), labels, fontsize=6)
     figure.supxlabel("is looked at (key)", fontsize=8)
     figure.supylabel("looks (query)", fontsize=8)
+    return figure
+
+
+def matrices_figure(
+    matrices: Mapping[str, np.ndarray], x: str = "key", y: str = "query", size: float = 2.6
+) -> Figure:
+    """Return a figure of matrices side by side, each with its own colours where signs differ.
+
+    Args:
+        matrices: (t, s) by title; one with negative numbers is drawn about 0.
+        x: what columns are.
+        y: what rows are.
+        size: inches a matrix.
+    """
+    figure = Figure(figsize=(size * len(matrices) + 0.4, size + 0.3), dpi=96, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for panel, (title, matrix) in zip(panels, matrices.items(), strict=True):
+        matrix = np.asarray(matrix)
+        top = float(np.abs(matrix).max()) or 1.0
+        signed = bool((matrix < 0).any())
+        low, colours = (-top, "RdBu") if signed else (0.0, "viridis")
+        image = panel.imshow(matrix, cmap=colours, vmin=low, vmax=top, aspect="auto")
+        figure.colorbar(image, ax=panel, shrink=0.8)
+        panel.set_title(title, fontsize=9)
+        panel.set_xlabel(x, fontsize=8)
+    panels[0].set_ylabel(y, fontsize=8)
     return figure
 
 
