@@ -1,7 +1,7 @@
 """The command `translate`: sources to targets, with scores and pictures of what was looked at."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.models.model_config import attends
 from tfattn.models.sampling import Sampling
-from tfattn.visualize import alignment_figure, rollout
+from tfattn.visualize import Map, alignment_figure, rollout
 
 MANY = 100  # sources for which it pays to compile the search, which takes some ten seconds
 
@@ -69,7 +69,7 @@ def translate(
             score = f"  {text.score:.3f}" if sampling.beams > 1 else ""
             console.print(f"{source}\n  → {text.text}{score}", markup=False, soft_wrap=True)
     if attention is not None:
-        _draw(done, given[0], found[0][0], attention)
+        _draw(looked(done, given[0], found[0][0]), attention)
     result: dict[str, Any] = {"sources": sources, "texts": [texts[0].text for texts in found]}
     if sampling.beams > 1:
         result["scores"] = [texts[0].score for texts in found]
@@ -78,8 +78,22 @@ def translate(
     return result
 
 
-def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
-    """Write what each token of a target looked at."""
+class Looked(NamedTuple):
+    """What the tokens of a target looked at while they were written."""
+
+    alignment: Map  # of the source
+    reached: np.ndarray | None  # the rollout (s, s) of the encoder, where there is one
+    maps: dict[str, Map]  # of the encoder, the decoder, and between them
+
+
+def looked(done: Finished, source: str, written: Written) -> Looked:
+    """Return what each token of a target looked at.
+
+    Args:
+        done: a finished run of a model of a source and a target, with attention.
+        source: a text, with the prefix of its task if it has one.
+        written: its target.
+    """
     end = end_of(done.tokenizer)
     ids = [*done.tokenizer.encode_batch([source])[0].tolist(), end]
     # The place that reads a token writes the next one: of that its row tells.
@@ -90,18 +104,25 @@ def _draw(done: Finished, source: str, written: Written, path: Path) -> None:
         for name, of in (("segments", "tokens"), ("target_segments", "target_tokens"))
     }
     maps = attention_maps(done.model, features, done.tokenizer)
-    shown = maps["attention/alignment"]
-    source_map = maps.get("attention/source")
-    reached = None if source_map is None else rollout(source_map.weights)
+    shown, encoder = maps["attention/alignment"], maps.get("attention/source")
     names = [*shown.looking[1:], done.tokenizer.vocabulary[end]]
+    reached = None if encoder is None else rollout(encoder.weights)
+    return Looked(shown._replace(looking=names), reached, maps)
+
+
+def _draw(seen: Looked, path: Path) -> None:
+    """Write a picture, or the arrays."""
     if path.suffix == ".npz":
         arrays: dict[str, Any] = {
-            name.removeprefix("attention/"): of.weights for name, of in maps.items()
+            name.removeprefix("attention/"): of.weights for name, of in seen.maps.items()
         }
-        arrays |= {"source_tokens": np.array(shown.looked_at), "written_tokens": np.array(names)}
-        if reached is not None:
-            arrays["rollout"] = reached
+        arrays |= {
+            "source_tokens": np.array(seen.alignment.looked_at),
+            "written_tokens": np.array(seen.alignment.looking),
+        }
+        if seen.reached is not None:
+            arrays["rollout"] = seen.reached
         np.savez(path, **arrays)
     else:
-        write_picture(path, alignment_figure(shown._replace(looking=names), reached))
+        write_picture(path, alignment_figure(seen.alignment, seen.reached))
     say(f"attention: {path}")

@@ -132,7 +132,9 @@ class ModelOverrides:
     max_length: int | None = None  # positions; none: the length of a row
     # Kind of position.
     position: (
-        Literal["learned", "sinusoidal", "rotary", "buckets", "alibi", "shaw", "sinusoidal-2d"]
+        Literal[
+            "learned", "sinusoidal", "rotary", "buckets", "alibi", "shaw", "none", "sinusoidal-2d"
+        ]
         | None
     ) = None
     height: int | None = None  # of images

@@ -133,7 +133,7 @@ def test_paths_are_those_of_one_stem_and_two_stacks(rng):
 
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(
-    "position", ["buckets", "learned", "sinusoidal", "rotary", "alibi", "shaw"]
+    "position", ["buckets", "learned", "sinusoidal", "rotary", "alibi", "shaw", "none"]
 )
 def test_the_count_of_parameters_is_that_of_the_built_model(shared, position):
     sides = (replace(side, position=position, stem_norm=True) for side in (ENCODER, DECODER))

@@ -231,6 +231,14 @@ def test_new_weights_have_the_spread_that_the_config_asks_for():
                 assert found == pytest.approx(0.88 * 0.02, rel=0.1), path
 
 
+def test_without_positions_a_model_is_blind_to_order(rng, array, close):
+    model, _ = relative(rng, "none")
+    tokens, order = rng.integers(1, 40, size=(2, 9)), rng.permutation(9)
+    close(model(tokens[:, order]), array(model(tokens))[:, order])
+    told, _ = relative(rng, "shaw")
+    assert np.abs(array(told(tokens[:, order])) - array(told(tokens))[:, order]).max() > 0.1
+
+
 def relative(rng, position="buckets", **fields):
     config = TransformerConfig(
         dim=12, depth=2, heads=3, head_dim=6, hidden_dim=20, vocab_size=40, position=position,

@@ -34,7 +34,9 @@ POSITIONS = {  # what the stem adds
     "learned": lambda config, **kw: Learned(config.max_length, config.dim, embedding(config), **kw),
     "sinusoidal": lambda config, **kw: Sinusoidal(**kw),
     "sinusoidal-halves": lambda config, **kw: Sinusoidal(interleaved=False, **kw),
-    **dict.fromkeys(("rotary", "buckets", "alibi", "shaw"), lambda config, **kw: Position(**kw)),
+    **dict.fromkeys(
+        ("rotary", "buckets", "alibi", "shaw", "none"), lambda config, **kw: Position(**kw)
+    ),
 }
 HEADS = {
     Tokens: lambda config, head, **kw: TokensHead(

@@ -20,7 +20,7 @@ class StackConfig(Spec):
     hidden_dim: int = 512  # width f of the feed-forward network
     # Added to the embeddings (of the waves those of sines may come first, then those of cosines, as
     # Marian has them; or they are those of a grid), turning queries and keys, added to the scores,
-    # or vectors of distances.
+    # vectors of distances, or none (of a causal text a mask tells some: arXiv:2305.19466).
     position: Literal[
         "learned",
         "sinusoidal",
@@ -30,6 +30,7 @@ class StackConfig(Spec):
         "buckets",
         "alibi",
         "shaw",
+        "none",
     ] = "learned"
     rotary_base: float = 10_000.0  # the longest wave of rotary positions is 2 pi times this
     buckets: int = 32  # of distances, where positions are such
