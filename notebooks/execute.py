@@ -7,6 +7,7 @@ A notebook that fails keeps the outputs of its last success.
 """
 
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,14 +58,16 @@ def execute(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Run all cells; raises `nbclient.exceptions.CellExecutionError` where one fails."""
     root = HERE.parent
     os.environ.update(PYTHONPATH=str(root), TF_CPP_MIN_LOG_LEVEL="3")
-    client = NotebookClient(
-        notebook,
-        config=Config({"KernelManager": {"transport": "ipc"}}),  # no port that others could ask
-        timeout=1200,
-        record_timing=False,
-        resources={"metadata": {"path": str(root)}},
-    )
-    client.execute()
+    with tempfile.TemporaryDirectory() as sockets:  # and no port, that others could ask
+        manager = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+        client = NotebookClient(
+            notebook,
+            config=Config({"KernelManager": manager}),
+            timeout=1200,
+            record_timing=False,
+            resources={"metadata": {"path": str(root)}},
+        )
+        client.execute()
     for cell in notebook.cells:  # what TensorFlow says of missing devices is no output
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]

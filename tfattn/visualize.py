@@ -28,7 +28,8 @@ def heads_figure(shown: Map) -> Figure:
     """
     queries, keys = (min(len(words), SHOWN) for words in (shown.looking, shown.looked_at))
     depth, heads = shown.weights.shape[:2]
-    size = (3.2 * heads + 0.8, 3.2 * depth + 0.4)
+    high = 0.8 + 2.4 * min(queries / keys, 2.0)  # places are squares
+    size = (3.2 * heads + 0.8, high * depth + 0.4)
     figure = Figure(figsize=size, dpi=72, layout="constrained")
     FigureCanvasAgg(figure)
     panels: Any = figure.subplots(depth, heads, squeeze=False)

@@ -11,11 +11,11 @@ from pipelines.generation.writer import target_begin
 from pipelines.inference.alignment import Attended, alignment
 from pipelines.inference.finished import Finished
 from pipelines.tokenization.tokenizer import Tokenizer
-from pipelines.training.attention_maps import attention_maps
+from pipelines.training.attention_maps import alignment_weights
 from pipelines.training.embedded import languages
 from tfattn.models.model_config import attends
 
-PAIRS = 200
+PAIRS, BATCH = 200, 50
 
 
 def measure_alignment(done: Finished) -> dict[str, float]:
@@ -33,12 +33,11 @@ def measure_alignment(done: Finished) -> dict[str, float]:
         return {}
     examples = aligned(*codes, train=1, validation=PAIRS).validation
     blocks: list[list[Attended]] = []
-    for example in examples:
-        seen = _attended(done, example)
-        for block, attended in enumerate(seen):
-            if block == len(blocks):
-                blocks.append([])
-            blocks[block].append(attended)
+    for first in range(0, len(examples), BATCH):
+        for seen in _attended(done, examples[first : first + BATCH]):
+            blocks = blocks or [[] for _ in seen]
+            for block, attended in zip(blocks, seen, strict=True):
+                block.append(attended)
     if not blocks:
         return {}
     *each, mean = (alignment(batch) for batch in blocks)
@@ -50,26 +49,41 @@ def measure_alignment(done: Finished) -> dict[str, float]:
     return found
 
 
-def _attended(done: Finished, example: Aligned) -> list[Attended]:
-    """Return what each block attended to, and the mean of all; [] where text does not come back."""
-    tokenizer = done.tokenizer
-    texts = [example.source, example.target]
-    flat, lengths = tokenizer.encode_batch(texts)
-    source, target = (part.tolist() for part in np.split(flat, lengths[:-1]))
-    if [tokenizer.decode(ids) for ids in (source, target)] != texts:
+def _attended(done: Finished, examples: Sequence[Aligned]) -> list[list[Attended]]:
+    """Return what each block attended to, and the mean of all; none of a text not come back."""
+    tokenizer, kept = done.tokenizer, []
+    for example in examples:
+        texts = [example.source, example.target]
+        flat, lengths = tokenizer.encode_batch(texts)
+        source, target = (part.tolist() for part in np.split(flat, lengths[:-1]))
+        if [tokenizer.decode(ids) for ids in (source, target)] == texts:
+            kept.append((example, source, target))
+    if not kept:
         return []
-    places = [token_spans(tokenizer, ids) for ids in (source, target)]
     end = [] if tokenizer.separator_id is None else [tokenizer.separator_id]
-    features = {"tokens": [*source, *end], "target_tokens": [target_begin(tokenizer), *target[:-1]]}
-    features = {name: tf.constant([ids]) for name, ids in features.items()}
-    features["segments"] = tf.ones_like(features["tokens"])
-    features["target_segments"] = tf.ones_like(features["target_tokens"])
-    weights = attention_maps(done.model, features, tokenizer)["attention/alignment"].weights
-    each = weights.mean(axis=1)  # (depth, t, s)
-    last = len(texts[0])
-    source_tokens = np.array([*places[0], *((last, last) for _ in end)])
-    known = (np.array(places[1]), source_tokens, example.spans)
-    return [Attended(w, *known) for w in (*each, each.mean(axis=0))]
+    begin = target_begin(tokenizer)
+    features = {
+        **_padded("", [[*source, *end] for _, source, _ in kept]),
+        **_padded("target_", [[begin, *target[:-1]] for _, _, target in kept]),
+    }
+    found = []
+    for weights, (example, source, target) in zip(
+        alignment_weights(done.model, features), kept, strict=True
+    ):
+        # (depth, t, s), of the padding none
+        each = weights.mean(axis=1)[:, : len(target), : len(source) + len(end)]
+        last = len(example.source)
+        places = [*token_spans(tokenizer, source), *((last, last) for _ in end)]
+        known = (np.array(token_spans(tokenizer, target)), np.array(places), example.spans)
+        found.append([Attended(w, *known) for w in (*each, each.mean(axis=0))])
+    return found
+
+
+def _padded(side: str, rows: list[list[int]]) -> dict[str, tf.Tensor]:
+    """Return tokens and segments of one side."""
+    tokens = tf.ragged.constant(rows, tf.int32)
+    segments = tf.ragged.map_flat_values(tf.ones_like, tokens)
+    return {f"{side}tokens": tokens.to_tensor(), f"{side}segments": segments.to_tensor()}
 
 
 def token_spans(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[int, int]]:

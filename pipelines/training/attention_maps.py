@@ -42,6 +42,14 @@ def attention_maps(model: Model, features: dict[str, tf.Tensor], reader: Reader)
     }
 
 
+def alignment_weights(model: Model, features: dict[str, tf.Tensor]) -> np.ndarray:
+    """Return what each token of the targets looks at in the sources, (b, depth, heads, t, s)."""
+    _, weights = model(features, training=False, return_weights=True)
+    if isinstance(model, EncoderDecoder):
+        weights = [cross for _, cross in weights[1]]
+    return np.stack([tf.cast(w, tf.float32).numpy() for w in weights], axis=1)
+
+
 def _stacked(weights: Sequence[Any]) -> np.ndarray:
     """Return the weights of all blocks for the first row, (depth, heads, t, s)."""
     return np.stack([tf.cast(w, tf.float32).numpy()[0] for w in weights])

@@ -14,7 +14,6 @@ from pipelines.recipes import PairData, Recipe, Translation
 from pipelines.runs import Run
 from pipelines.tokenization.bytepair import train_bytepair
 from tfattn.models.recurrent_config import RecurrentConfig
-from tfattn.visualize import Map
 
 COUNT = 12
 
@@ -63,14 +62,22 @@ def found(monkeypatch, tokenizer, examples, *lates):
     """Return the measures of a model with a block for each of `lates`."""
     rows = iter(examples)
 
-    def maps(model, features, _):
-        example = next(rows)
-        target = tokenizer.encode_batch([example.target])[0].tolist()
-        assert features["target_tokens"].numpy().tolist() == [[tokenizer.end_id, *target[:-1]]]
-        blocks = np.stack([looks(tokenizer, example, late) for late in lates])
-        return {"attention/alignment": Map(blocks[:, None], [], [])}
+    def weights(model, features):
+        tokens, there = features["target_tokens"].numpy(), features["target_segments"].numpy()
+        padded = np.zeros(
+            (len(tokens), len(lates), 1, tokens.shape[1], features["tokens"].shape[1])
+        )
+        for row, (ids, known) in enumerate(zip(tokens, there, strict=True)):
+            example = next(rows)
+            target = tokenizer.encode_batch([example.target])[0].tolist()
+            assert ids[known == 1].tolist() == [tokenizer.end_id, *target[:-1]]
+            for block, late in enumerate(lates):
+                seen = looks(tokenizer, example, late)
+                padded[row, block, 0, : seen.shape[0], : seen.shape[1]] = seen
+        return padded
 
-    monkeypatch.setattr(measured, "attention_maps", maps)
+    monkeypatch.setattr(measured, "alignment_weights", weights)
+    monkeypatch.setattr(measured, "BATCH", 5)
     monkeypatch.setattr(measured, "PAIRS", COUNT)
     return measured.measure_alignment(done(RecurrentConfig(), tokenizer))
 
