@@ -23,7 +23,7 @@ install: .venv/runtime   ## make .venv with the pinned packages
 pretrain: .venv/runtime   ## pretrain, fine-tune, evaluate and export a small BERT, with no input
 	$(BIN)/python -m pipelines demo
 
-notebooks: .venv/notebooks  ## run the notebooks, each in some two minutes
+notebooks: .venv/notebooks  ## run the notebooks, each in two to seven minutes
 	$(BIN)/python notebooks/execute.py
 
 test: .venv/dev  ## run the test suite

@@ -80,8 +80,8 @@ matrices_figure({f"head {head}": weights[0, head] for head in range(3)})
 # A small Transformer learns to write English dates in ISO 8601. The data is embedded, and the run
 # is that of `python -m pipelines pretrain transformer-nmt-tiny --data.train embedded:en-iso`.
 
-# %% quick="STEPS = 4"
-STEPS = 500
+# %% quick="STEPS, HELD = 4, 8"
+STEPS, HELD = 500, 150
 
 # %%
 recipe = RECIPES["transformer-nmt-tiny"]
@@ -90,7 +90,7 @@ settings = replace(recipe.train, steps=STEPS, batch_tokens=1024, evaluate_every=
 data = PairData(train=("embedded:en-iso",), vocab_size=800)
 result = train(replace(recipe, data=data, train=settings), run)
 done = open_finished(run)
-held = aligned("en", "iso").validation[:150]
+held = aligned("en", "iso").validation[:HELD]
 sources = [pair.source for pair in held]
 
 

@@ -229,14 +229,21 @@ def write_atomically(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
-def write_picture(path: Path, figure: Any) -> None:
-    """Write a figure of matplotlib as a PNG, whole or not at all."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a file to write, which then takes the place of `path`, whole or not."""
     temporary = _beside(path)
     try:
-        figure.savefig(temporary, format="png")
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_picture(path: Path, figure: Any) -> None:
+    """Write a figure of matplotlib as a PNG, whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
 
 
 def try_file(path: Path, flag: str, kind: str) -> None:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from pipelines.generation.writer import Writer, Written, end_of, target_begin
 from pipelines.inference.finished import Finished
 from pipelines.progress import bar, console, say
-from pipelines.runs import try_file, write_picture
+from pipelines.runs import replacing, try_file, write_picture
 from pipelines.training.attention_maps import attention_maps
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
@@ -122,7 +122,8 @@ def _draw(seen: Looked, path: Path) -> None:
         }
         if seen.reached is not None:
             arrays["rollout"] = seen.reached
-        np.savez(path, **arrays)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
     else:
         write_picture(path, alignment_figure(seen.alignment, seen.reached))
     say(f"attention: {path}")

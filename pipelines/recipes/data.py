@@ -39,11 +39,7 @@ class TextData(Data):
             raise InputError("data.files: expected at least one file or glob. Received none.")
         _check_length(self.length)
         _check_vocabulary(self.vocab_size)
-        if not 0 < self.validation_share < 1:
-            raise InputError(
-                "data.validation_share: expected a share between 0 and 1. "
-                f"Received: {self.validation_share}."
-            )
+        check_share(self.validation_share)
 
 
 @dataclass(frozen=True)
@@ -107,6 +103,14 @@ def is_embedded(files: tuple[str, ...]) -> bool:
 def held_out(data: TableData | PairData) -> tuple[str, ...]:
     """Return the files of validation; embedded data has a split of its own."""
     return data.validation or (data.train if is_embedded(data.train) else ())
+
+
+def check_share(value: float) -> None:
+    """Complain of a share of validation that leaves one side nothing."""
+    if not 0 < value < 1:
+        raise InputError(
+            f"data.validation_share: expected a share between 0 and 1. Received: {value}."
+        )
 
 
 def _check_vocabulary(value):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.recipes.data import Data
+from pipelines.recipes.data import Data, check_share
 from pipelines.recipes.objectives import Objective
 from tfattn.errors import InputError
 from tfattn.spec import Spec
@@ -56,11 +56,7 @@ class ImageData(Data):
         super().__post_init__()
         if not self.images:
             raise InputError("data.images: expected at least one folder. Received none.")
-        if not 0 < self.validation_share < 1:
-            raise InputError(
-                "data.validation_share: expected a share between 0 and 1. "
-                f"Received: {self.validation_share}."
-            )
+        check_share(self.validation_share)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tiny import STILL
 
 import tfattn
-from pipelines.training.attention_maps import attention_maps
+from pipelines.training.attention_maps import alignment_weights, attention_maps
 from tfattn.families import recurrent
 from tfattn.models.config import EncoderDecoderConfig, Tokens
 from tfattn.models.recurrent_config import RecurrentConfig
@@ -107,6 +107,8 @@ def test_an_encoder_and_a_decoder_have_three_maps(tokenizer):
     for block in own[2]:
         np.testing.assert_allclose(block[:, :3, :4].sum(-1), 1.0, atol=1e-5)
         assert not block[:, :3, 4].any()  # padding of the source is not looked at
+    batch = {name: tf.concat([tensor[:, ::-1], tensor], 0) for name, tensor in features.items()}
+    np.testing.assert_allclose(alignment_weights(model, batch)[1], own[2], atol=1e-6)
 
 
 @pytest.mark.parametrize("attention", ["additive", None])
