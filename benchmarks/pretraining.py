@@ -1,6 +1,7 @@
 """What pretraining is worth: fine-tuning beside the same model from scratch.
 
     python -m benchmarks.pretraining --files 'corpus/*.txt' --train train.tsv --validation val.tsv
+    python -m benchmarks.pretraining --train embedded:summaries --label summary
 
 A T5 is pretrained by span corruption, then fine-tuned on a table of texts and answers for as many
 steps as the same model with new weights and the same vocabulary. Each of the two takes the rate
@@ -28,9 +29,9 @@ KINDS = {"pretrained": False, "from scratch": True}  # and whether weights are n
 class Setting:
     """What is compared."""
 
-    files: tuple[str, ...]  # to pretrain on
-    train: str  # a table to fine-tune on
-    validation: str  # the same; measured on
+    train: str  # a table to fine-tune on, or embedded:summaries
+    validation: str = ""  # the same; measured on; not needed for embedded data
+    files: tuple[str, ...] = ()  # to pretrain on; none: the embedded corpus
     text: str = "text"  # its columns
     label: str = "label"
     prefix: str = ""  # of every text
@@ -48,7 +49,8 @@ def finetune(setting: Setting, kind: str, rate: float, seed: int) -> dict[str, A
     out = Path(setting.out)
     folder = out / f"{kind.replace(' ', '-')}-rate{rate:g}-seed{seed}"
     words = ["finetune", "text2text", "--init", str(out / "pretrained"), "--out", str(folder)]
-    words += ["--data.train", setting.train, "--data.validation", setting.validation]
+    words += ["--data.train", setting.train]
+    words += ["--data.validation", setting.validation] if setting.validation else []
     words += ["--data.text", setting.text, "--data.label", setting.label]
     words += ["--text2text.prefix", setting.prefix, *shlex.split(setting.finetune)]
     words += ["--train.rate", str(rate), "--train.seed", str(seed)]
@@ -59,7 +61,8 @@ def finetune(setting: Setting, kind: str, rate: float, seed: int) -> dict[str, A
 def main(setting: Setting) -> None:
     """Train, measure, and write the table."""
     out = Path(setting.out)
-    words = ["pretrain", setting.preset, "--data.files", *setting.files]
+    words = ["pretrain", setting.preset]
+    words += ["--data.files", *setting.files] if setting.files else []
     before = command(*words, *shlex.split(setting.pretrain), "--out", str(out / "pretrained"))
     found: dict[str, list[dict[str, Any]]] = {}
     for kind in KINDS:
