@@ -42,9 +42,7 @@ class Buckets(Position):
     Those there start at random, so that a new model has first to find that neighbours matter. Ours
     start at `-m_i d`, as ALiBi's penalties (arXiv:2108.12409), with d the least distance of the
     bucket and m_i = 2^(-8 i / h), i = 0 ... h - 1: from heads that see the next tokens to heads
-    that see nearly all alike. On captions t5-tiny, with slopes of 1 and 1/4, came to a loss of
-    3.63 after 400 steps of span corruption, in place of 3.76 (without dropout; with it 3.77 and
-    3.94; one seed).
+    that see nearly all alike.
 
     Args:
         heads: number h of heads.
