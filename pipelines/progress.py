@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 console = Console(stderr=True, highlight=False)
 LINE_EVERY = 15.0  # seconds, where there is no terminal
@@ -26,11 +27,13 @@ def bar(what: str, total: float | None, start: float = 0) -> Iterator[Report]:
     if not console.is_terminal:
         yield _lines(what, total, start)
         return
-    columns = (
+    room = max(20, console.width // 3)
+    what = what if len(what) <= room else f"…{what[1 - room :]}"
+    columns = (  # where they do not fit, the bar alone gives way
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.fields[share]} {task.fields[text]}", markup=False),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
     )
     # Speed over minutes: an evaluation, or the compilation of the first step, is no trend.
     period = {"refresh_per_second": 4, "speed_estimate_period": 300}

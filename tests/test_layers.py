@@ -65,6 +65,7 @@ LAYERS = {
         DIM, 20, "relu", keras.initializers.TruncatedNormal(stddev=0.3), True, False, "ones"
     ),
     "Residual": lambda: tfattn.Residual("pre", 0.25, 1e-3, "rms", 0.5, 0.1),
+    "Dropout": lambda: tfattn.Dropout(0.25),
     "TransformerBlock": block,
     "TokenStem": lambda: tfattn.TokenStem(30, DIM, position(), 3, 0.25, 1e-3, "he_normal", "rms"),
     "PatchStem": lambda: tfattn.PatchStem(

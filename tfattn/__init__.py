@@ -27,6 +27,7 @@ _NAMES = {
     "Additive": "tfattn.mechanisms.scores",
     "Bilinear": "tfattn.mechanisms.scores",
     "Kernel": "tfattn.mechanisms.kernels",
+    "Dropout": "tfattn.mechanisms.dropout",
     "LinearAttention": "tfattn.mechanisms.linear",
     "SqueezeExcitation": "tfattn.mechanisms.squeeze",
     "Projection": "tfattn.mechanisms.projection",

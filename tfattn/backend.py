@@ -36,7 +36,7 @@ def island(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         fn: written in keras.ops, from tensors, numbers or None to one tensor. Integer and boolean
-            arguments have no gradient.
+            tensors have no gradient, nor do numbers, each of which is compiled in.
     """
     if keras.backend.backend() != "tensorflow":
         return fn
@@ -79,7 +79,7 @@ def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @tf.function(jit_compile=True, autograph=False)
     def backward(args, upstream):
-        floats = [a for a in args if a is not None and a.dtype.is_floating]
+        floats = [a for a in args if tf.is_tensor(a) and a.dtype.is_floating]
         with tf.GradientTape() as tape:
             tape.watch(floats)
             result = fn(*args)
@@ -91,12 +91,12 @@ def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
         )
 
     def call(*args):
-        # custom_gradient takes tensors alone, so that None arguments are bound from outside.
-        present = [a is not None for a in args]
+        # custom_gradient takes tensors alone, so that None and numbers are bound from outside.
+        bound = [a is None or isinstance(a, (bool, int, float)) for a in args]
 
         def every(tensors):
             tensors = iter(tensors)
-            return [next(tensors) if there else None for there in present]
+            return [a if known else next(tensors) for a, known in zip(args, bound, strict=True)]
 
         @tf.custom_gradient
         def differentiable(*tensors):
@@ -106,7 +106,8 @@ def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
 
             return forward(*every(tensors)), gradient
 
-        return differentiable(*[tf.convert_to_tensor(a) for a in args if a is not None])
+        given = [a for a, known in zip(args, bound, strict=True) if not known]
+        return differentiable(*map(tf.convert_to_tensor, given))
 
     return call
 

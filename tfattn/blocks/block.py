@@ -7,6 +7,7 @@ from keras import ops
 
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.dropout import Dropout
 
 Tensor = Any
 
@@ -50,7 +51,7 @@ class Residual(keras.layers.Layer):
         self.pre = norm == "pre"
         self.epsilon, self.norm_kind = epsilon, norm_kind
         self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.drop_path = None
         if drop_path:
             self.drop_path = keras.layers.Dropout(
@@ -76,9 +77,14 @@ class Residual(keras.layers.Layer):
     def leave(self, x: Tensor, y: Tensor, training: bool | None = None) -> Tensor:
         """Join the stream `x` and the sublayer's output `y`, both (b, t, d)."""
         y = y if self.scale is None else y * ops.cast(self.scale, y.dtype)
-        y = self.dropout(y, training=training)
-        y = y if self.drop_path is None else self.drop_path(y, training=training)
-        return x + y if self.pre else self.norm(x, y)
+        if self.drop_path is not None:
+            y = self.drop_path(self.dropout(y, training=training), training=training)
+            return x + y if self.pre else self.norm(x, y)
+        if self.pre:  # a sum alone is no island
+            drops = self.dropout.drops(training)
+            return self.dropout.within(ops.add, x, y, training=True) if drops else x + y
+        rest = self.norm.parameters()
+        return self.dropout.within(self.norm.function, x, y, *rest, training=training)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn import backend
+from tfattn.mechanisms.dropout import Dropout
 
 Tensor = Any
 ACTIVATIONS = {
@@ -19,12 +19,10 @@ ACTIVATIONS = {
 
 
 @functools.cache  # one function, so that all blocks share what is compiled of it
-def activation_island(name: str, gated: bool = False) -> Callable[..., Tensor]:
-    """Return `activation(x)`, or `activation(x) * gate`, as an island of compilation."""
+def gated_activation(name: str) -> Callable[..., Tensor]:
+    """Return `activation(x) * gate`."""
     activation = ACTIVATIONS[name]
-    if gated:
-        return backend.island(lambda x, gate: activation(x) * gate)
-    return backend.island(activation)
+    return lambda x, gate: activation(x) * gate
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -61,11 +59,11 @@ class FeedForward(keras.layers.Layer):
         self.bias = bias
         self.initializer = keras.initializers.get(initializer)
         self.output_initializer = keras.initializers.get(output_initializer or initializer)
-        self.activate = activation_island(activation, gated)
+        self.activate = gated_activation(activation) if gated else ACTIVATIONS[activation]
         self.expand = self._dense(hidden_dim, self.initializer, "expand")
         self.gate = self._dense(hidden_dim, self.initializer, "gate") if gated else None
         self.contract = self._dense(dim, self.output_initializer, "contract")
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def _dense(self, units, initializer, name):
         return keras.layers.Dense(
@@ -87,8 +85,8 @@ class FeedForward(keras.layers.Layer):
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         """Map (b, t, d) to (b, t, d)."""
         more = () if self.gate is None else (self.gate(x),)
-        inner = self.activate(self.expand(x), *more)  # (b, t, f)
-        return self.contract(self.dropout(inner, training=training))
+        inner = self.dropout.after(self.activate, self.expand(x), *more, training=training)
+        return self.contract(inner)  # of (b, t, f)
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

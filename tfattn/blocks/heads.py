@@ -5,9 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn.blocks.feedforward import activation_island
+from tfattn import backend
+from tfattn.blocks.feedforward import ACTIVATIONS
 from tfattn.blocks.norm import NORMS
 from tfattn.blocks.vocabulary_loss import vocabulary_loss
+from tfattn.mechanisms.dropout import Dropout
 
 Tensor = Any
 
@@ -54,7 +56,7 @@ class TokensHead(keras.layers.Layer):
         self.use_bias, self.tied, self.smoothing = use_bias, tied, smoothing
         self.bias = self.embeddings = None
         self.initializer = keras.initializers.get(initializer)
-        self.activate = activation_island(activation)
+        self.activate = backend.island(ACTIVATIONS[activation])
         self.transform = self.norm = None
         if transform:
             self.transform = keras.layers.Dense(
@@ -164,7 +166,7 @@ class ClassifyHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.classes, self.dim = classes, dim
         self.initializer = keras.initializers.get(initializer)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.logits = keras.layers.Dense(
             classes, kernel_initializer=self.initializer.clone(), dtype="float32", name="logits"
         )

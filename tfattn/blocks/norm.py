@@ -42,10 +42,11 @@ class LayerNorm(keras.layers.Layer):
         bias: whether there is a beta.
     """
 
+    function = staticmethod(layer_norm)
+
     def __init__(self, epsilon: float = 1e-12, bias: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.epsilon, self.bias, self.beta = epsilon, bias, None
-        self.layer_norm = backend.island(layer_norm)
 
     def build(self, shape, *more):
         """Create gamma and beta for inputs of `shape` (..., d)."""
@@ -54,11 +55,14 @@ class LayerNorm(keras.layers.Layer):
             setattr(self, name, weight)
         self.built = True
 
+    def parameters(self) -> tuple[Any, ...]:
+        """Return what `function` takes behind its inputs."""
+        beta = ops.convert_to_tensor(self.beta) if self.bias else None
+        return ops.convert_to_tensor(self.gamma), beta, self.epsilon
+
     def call(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Norm `x`, or `x + y`, both (..., d)."""
-        gamma = ops.convert_to_tensor(self.gamma)
-        beta = ops.convert_to_tensor(self.beta) if self.bias else None
-        return self.layer_norm(x, y, gamma, beta, self.epsilon)
+        return backend.island(layer_norm)(x, y, *self.parameters())
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
@@ -75,10 +79,11 @@ class RMSNorm(keras.layers.Layer):
         epsilon: added to the mean square.
     """
 
+    function = staticmethod(rms_norm)
+
     def __init__(self, epsilon: float = 1e-6, **kwargs):
         super().__init__(**kwargs)
         self.epsilon = epsilon
-        self.rms_norm = backend.island(rms_norm)
 
     def build(self, shape, *more):
         """Create gamma for inputs of `shape` (..., d)."""
@@ -87,9 +92,13 @@ class RMSNorm(keras.layers.Layer):
         )
         self.built = True
 
+    def parameters(self) -> tuple[Any, ...]:
+        """Return what `function` takes behind its inputs."""
+        return ops.convert_to_tensor(self.gamma), self.epsilon
+
     def call(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Norm `x`, or `x + y`, both (..., d)."""
-        return self.rms_norm(x, y, ops.convert_to_tensor(self.gamma), self.epsilon)
+        return backend.island(rms_norm)(x, y, *self.parameters())
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

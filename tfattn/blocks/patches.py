@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
 
@@ -72,7 +73,7 @@ class PatchStem(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="patches",
         )
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, *shapes):
         """Create W, b, the class token and the positions."""

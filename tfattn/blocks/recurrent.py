@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from tfattn.blocks.cells import bound, cell_of, present, run, zeros
+from tfattn.mechanisms.dropout import Dropout
 
 Tensor = Any
 States = tuple[Tensor, ...]
@@ -55,7 +56,7 @@ class RecurrentEncoder(keras.layers.Layer):
             for index in range(depth)
             for direction in self.directions
         ]
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, *shapes):
         """Create every cell."""

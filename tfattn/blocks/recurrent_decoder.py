@@ -13,6 +13,7 @@ from tfattn import backend
 from tfattn.blocks.cells import CELLS, Bound, bound, cell_of, present
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
+from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.projection import Projection
 
 Tensor = Any
@@ -78,8 +79,8 @@ class RecurrentDecoder(keras.layers.Layer):
             self.maxout = keras.layers.Dense(
                 hidden_dim, kernel_initializer=self.initializer.clone(), name="maxout", **own
             )
-        self.between = keras.layers.Dropout(dropout, name="between", **own)
-        self.dropout = keras.layers.Dropout(dropout, name="dropout", **own)
+        self.between = Dropout(dropout, name="between", **own)
+        self.dropout = Dropout(dropout, name="dropout", **own)
 
     def build(self, *shapes):
         """Create every cell, the attention, and the readout."""

@@ -6,6 +6,7 @@ import keras
 
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.positions import Position
 
 Tensor = Any
@@ -50,7 +51,7 @@ class TokenStem(keras.layers.Layer):
         self.epsilon, self.norm_kind, self.norm = epsilon, norm_kind, None
         if norm_kind is not None:
             self.norm = NORMS[norm_kind](epsilon, dtype=self.dtype_policy, name="norm")
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
     def _embedding(self, rows, dim, name):
         return keras.layers.Embedding(

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfattn import backend
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.scores import ScaledDotProduct, fold
@@ -120,8 +121,8 @@ class Attention(keras.layers.Layer):
             )
         self.score = score or ScaledDotProduct(dtype=self.dtype_policy, name="score")
         self.mask = mask
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
-        self.normalizer, self.normalize = normalizer, backend.island(NORMALIZERS[normalizer])
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.normalizer, self.normalize = normalizer, NORMALIZERS[normalizer]
 
     def build(self, *shapes):
         """Create the weights of the score, where it has some."""
@@ -172,9 +173,12 @@ class Attention(keras.layers.Layer):
         if getattr(self.score, "is_bounded", False):  # a kernel that is 0 from a distance on
             near = scores > OUTSIDE / 2
             allowed = near if allowed is None else allowed & near
-        weights = ops.cast(self.normalize(scores, allowed), value.dtype)
-        pooled = _pool(self.dropout(weights, training=training), value)
-        return (pooled, weights) if return_weights else pooled
+        if return_weights:
+            weights = backend.island(self.normalize)(scores, allowed)
+            dropped = self.dropout(weights, training=training)
+            return _pool(ops.cast(dropped, value.dtype), value), ops.cast(weights, value.dtype)
+        weights = self.dropout.after(self.normalize, scores, allowed, training=training)
+        return _pool(ops.cast(weights, value.dtype), value)
 
     def _allowed(self, query, key, positions, segments, key_positions, key_segments):
         if segments is None and key_segments is None and self.mask == Everything():

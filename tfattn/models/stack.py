@@ -8,6 +8,7 @@ from keras import ops
 
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
+from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.positions import Position
 from tfattn.models.cache import enter, leave
 
@@ -41,7 +42,7 @@ class Stack(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.position = position
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.blocks, self.dim, self.epsilon, self.norm_kind = blocks, dim, epsilon, norm_kind
         self.norm = None
         if final_norm:

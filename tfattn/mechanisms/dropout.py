@@ -1,0 +1,125 @@
+"""Dropout whose mask is a hash of places (Srivastava et al., JMLR 15, 2014; D2L section 5.6).
+
+    y_i = x_i / (1 - rate) where hash(seed, i) >= rate 2^32, else 0          i the place in memory
+
+A counter-based generator (Salmon et al., doi:10.1145/2063384.2063405) needs no memory for its mask:
+any bit of it can be drawn again where it is wanted. So a stretch of elementwise operations with
+dropout in it is one island of compilation, whose gradient draws the same mask anew.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfattn import backend
+
+Tensor = Any
+GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio: far from any small number
+# Of a hash of 32 bits in two rounds of xor, shift and multiply, whose bits are hardly correlated:
+# found by search, by the project hash-prospector.
+FIRST, SECOND = np.uint32(0x21F0AAAD), np.uint32(0xD35A2D97)
+
+
+def _fold(x, bits):
+    return ops.bitwise_xor(x, ops.bitwise_right_shift(x, np.uint32(bits)))
+
+
+def _hashed(x, between=None):
+    """Return a hash of uint32 numbers; `between` is a second key, that of the second round."""
+    x = _fold(_fold(x, 16) * FIRST, 15)
+    x = x if between is None else ops.bitwise_xor(x, between)
+    return _fold(x * SECOND, 15)
+
+
+def keeps(seed: Tensor, size: Any, rate: float) -> Tensor:
+    """Return which of `size` places are kept, (size,), all but a share `rate`.
+
+    Args:
+        seed: (2,) integers; another pair is another mask.
+        size: fewer than 2^31.
+        rate: share that is not.
+    """
+    seed = ops.cast(seed, "uint32")
+    first = _hashed(seed[0] + _hashed(seed[1] + GOLDEN))
+    place = ops.cast(ops.arange(size, dtype="int32"), "uint32")
+    # Numbers in a row are made unlike each other first: hashed as they are, two rounds leave places
+    # that are 1,024 or 4,096 apart correlated by a percent.
+    drawn = _hashed(place * GOLDEN + first, between=_hashed(first + GOLDEN))
+    return drawn >= np.uint32(rate * 2**32)
+
+
+def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
+    """Return `x` with a share `rate` of its numbers 0 and the others larger by 1 / (1 - rate)."""
+    kept = ops.reshape(keeps(seed, ops.size(x), rate), ops.shape(x))
+    return ops.where(kept, x * (1 / (1 - rate)), ops.zeros((), x.dtype))
+
+
+@functools.cache  # one function, so that all layers share what is compiled of it
+def _after(fn: Callable[..., Tensor], rate: float) -> Callable[..., Tensor]:
+    return backend.island(lambda seed, *args: dropped(fn(*args), seed, rate))
+
+
+@functools.cache
+def _within(fn: Callable[..., Tensor], rate: float) -> Callable[..., Tensor]:
+    return backend.island(lambda seed, x, y, *rest: fn(x, dropped(y, seed, rate), *rest))
+
+
+def _same(x):
+    return x
+
+
+@keras.saving.register_keras_serializable(package="tfattn")
+class Dropout(keras.layers.Layer):
+    """Drops a share of numbers in training, alone or in one island with what is around.
+
+    Args:
+        rate: share that is dropped, from 0 to below 1.
+
+    Raises:
+        ValueError: another rate.
+    """
+
+    def __init__(self, rate: float, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"rate must be from 0 to below 1. Received: rate={rate}.")
+        self.rate = rate
+        # Every layer has its own seed, and moves on by a count that checkpoints keep.
+        self.seeds = keras.random.SeedGenerator(name="seed_generator") if rate else None
+        self.built = True
+
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """Drop of `x`, of any shape."""
+        return self.after(_same, x, training=True) if self.drops(training) else x
+
+    def after(self, fn: Callable[..., Tensor], *args: Any, training: bool | None) -> Tensor:
+        """Return `dropout(fn(*args))` as one island.
+
+        Args:
+            fn: of a module, not made anew for each call: what is compiled is kept by it.
+            args: as for an island.
+            training: whether anything is dropped.
+        """
+        if self.seeds is None or not training:
+            return backend.island(fn)(*args)
+        return _after(fn, self.rate)(self.seeds.next(), *args)
+
+    def within(
+        self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *rest: Any, training: bool | None
+    ) -> Tensor:
+        """Return `fn(x, dropout(y), *rest)` as one island; arguments as of `after`."""
+        if self.seeds is None or not training:
+            return backend.island(fn)(x, y, *rest)
+        return _within(fn, self.rate)(self.seeds.next(), x, y, *rest)
+
+    def drops(self, training: bool | None) -> bool:
+        """Return whether anything is dropped."""
+        return self.seeds is not None and bool(training)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds the layer."""
+        return {**super().get_config(), "rate": self.rate}
