@@ -50,8 +50,8 @@ check: lint types floors test  ## all that a commit must pass
 tensorboard: .venv/runtime  ## look at the runs
 	$(BIN)/tensorboard --logdir runs
 
-bench: .venv/dev ## time a training step beside KerasHub's
-	$(BIN)/python -m benchmarks.step
+bench: .venv/dev ## time a training step beside KerasHub's, and torch's with .venv-parity
+	$(BIN)/python -m benchmarks.train
 
 clean:           ## remove environments and caches, not runs
 	rm -rf .venv .venv-jax .venv-parity .pytest_cache .ruff_cache .hypothesis

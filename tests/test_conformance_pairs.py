@@ -108,7 +108,7 @@ def randomized(name, **fields):
         if variable.path.endswith("query/kernel"):
             spread *= 0.2  # or each token would see but one
         if variable.path.endswith("gate/kernel"):
-            spread *= 0.3  # or products with the gate would drown the rest, and grow what is rounded
+            spread *= 0.3  # or products with it would drown the rest, and grow what is rounded
         start = 1.0 if variable.path.endswith("gamma") else 0.0
         variable.assign(start + spread * rng.normal(size=variable.shape))
     return model

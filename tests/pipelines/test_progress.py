@@ -60,3 +60,15 @@ def test_a_terminal_gets_one_bar_with_share_text_and_time(monkeypatch):
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).strip().splitlines()[-1]
     assert last.startswith("runs/[bold]a ") and "━" in last
     assert "10/10 loss 0.250" in last and re.search(r"\d:\d\d:\d\d", last)
+
+
+def test_on_a_narrow_terminal_a_long_name_leaves_room_for_the_time(monkeypatch):
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, force_terminal=True)
+    monkeypatch.setattr(progress, "console", console)
+    with bar("runs/demo/finetune/from-scratch-rate0.0003-seed2", 100) as report:
+        report(100, "loss 0.632 · 11,956 tokens/s")
+    last = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").split("\n")
+    (line,) = {line.rstrip() for line in last if "100/100" in line}
+    assert line.startswith("…") and "rate0.0003-seed2" in line
+    assert re.search(r"11,956 tokens/s 0:00:0\d$", line)

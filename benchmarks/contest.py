@@ -1,0 +1,168 @@
+"""Contestants in processes of their own take turns, so that what else the machine does meets all.
+
+Each is started, and warmed up, before the next, and then waits. Medians and their ratios are told,
+with the range of the ratios of rounds; single times say nothing on a shared machine.
+"""
+
+import json
+import statistics
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.progress import bar
+from pipelines.runs import write_atomically
+
+console = Console(width=110)
+WARM = 2  # more steps after the first, which may compile too
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What runs where."""
+
+    python: Path  # interpreter of its environment
+    module: str  # with a `contestant`
+    given: dict[str, Any]  # its arguments
+
+
+@dataclass
+class Times:
+    """Seconds of one contestant."""
+
+    ready: float = 0.0  # until it was built
+    first: float = 0.0  # with the compilation
+    rounds: list[float] = field(default_factory=list)
+    failed: str = ""  # why it did not run
+
+    @property
+    def median(self) -> float:
+        """Return the median of the rounds."""
+        return statistics.median(self.rounds)
+
+
+class Worker:
+    """A started contestant."""
+
+    def __init__(self, contestant: Contestant, log: Path):
+        words = [str(contestant.python), "-m", "benchmarks.worker", contestant.module]
+        with open(log, "w", encoding="utf-8") as errors:
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(
+                [*words, json.dumps(contestant.given)],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=errors,
+                text=True,
+            )
+        self._log = log
+
+    def answer(self) -> dict[str, float]:
+        """Return what it says next.
+
+        Raises:
+            RuntimeError: it ended; with the last line of its log.
+        """
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            said = self._log.read_text(encoding="utf-8").strip().splitlines()
+            raise RuntimeError(said[-1] if said else "it ended and said nothing")
+        return json.loads(line)
+
+    def turn(self) -> float:
+        """Return the seconds of one more time."""
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return self.answer()["seconds"]
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def in_turn(contestants: Mapping[str, Contestant], rounds: int, logs: Path) -> dict[str, Times]:
+    """Return the times of every contestant; one that cannot run says why in `failed`."""
+    logs.mkdir(parents=True, exist_ok=True)
+    found = {name: Times() for name in contestants}
+    workers: dict[str, Worker] = {}
+    try:
+        with bar("contestants start", len(contestants)) as report:
+            for number, (name, contestant) in enumerate(contestants.items(), 1):
+                worker = workers[name] = Worker(contestant, logs / f"{name.replace(' ', '-')}.log")
+                try:
+                    said = worker.answer()
+                    found[name].ready, found[name].first = said["ready"], said["first"]
+                    for _ in range(WARM):
+                        worker.turn()
+                except RuntimeError as error:
+                    found[name].failed = str(error)
+                    workers.pop(name).close()
+                report(number, name)
+        with bar("rounds", rounds) as report:
+            for number in range(1, rounds + 1):
+                for name, worker in workers.items():
+                    found[name].rounds.append(worker.turn())
+                report(number, "")
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return found
+
+
+def ratios(found: Mapping[str, Times], base: str) -> dict[str, tuple[float, float, float]]:
+    """Return how many times as fast as `base` each is: of the medians, and the middle half."""
+    result = {}
+    for name, times in found.items():
+        if times.rounds and found[base].rounds:
+            each = [b / a for a, b in zip(times.rounds, found[base].rounds, strict=True)]
+            low, _, high = statistics.quantiles(each, n=4) if len(each) > 1 else (each[0],) * 3
+            result[name] = (found[base].median / times.median, low, high)
+    return result
+
+
+def tell(
+    title: str, found: Mapping[str, Times], base: str, units: int, flops: float, out: Path
+) -> None:
+    """Print the table, and write it to `out` as JSON.
+
+    Args:
+        title: of the table.
+        found: times by contestant.
+        base: the one that all are compared with.
+        units: tokens or patches that a contestant takes at a time.
+        flops: of the matrix products of it, without which none can do.
+        out: receives JSON.
+    """
+    table, faster = Table(title=title, title_justify="left"), ratios(found, base)
+    for column in (
+        "",
+        "times as fast",
+        "middle half",
+        "median ms",
+        "least ms",
+        "units/s",
+        "first s",
+    ):
+        table.add_column(column, justify="right" if column else "left")
+    rows = {}
+    for name, times in found.items():
+        if name not in faster:
+            table.add_row(name, times.failed or "the base did not run")
+            rows[name] = {"failed": times.failed}
+            continue
+        ratio, low, high = faster[name]
+        median, first = times.median, times.ready + times.first
+        cells = (f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{median * 1e3:.1f}")
+        more = (f"{units / median:,.0f}", f"{flops / median / 1e9:.0f}", f"{first:.1f}")
+        table.add_row(name, *cells, *more)
+        rows[name] = {"ratio": ratio, "middle_half": [low, high], "first": times.first}
+        rows[name] |= {"ready": times.ready, "seconds": times.rounds}
+    console.print(table)
+    write_atomically(out, json.dumps({"title": title, "base": base, "rows": rows}, indent=1) + "\n")

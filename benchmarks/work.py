@@ -1,0 +1,109 @@
+"""What is trained in a comparison: a size, and one batch of it in numpy that all contestants take.
+
+Imports neither Keras nor TensorFlow, so that contestants without them can read it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfattn.families import preset
+from tfattn.models.config import EncoderDecoderConfig, TransformerConfig
+from tfattn.models.model_config import ModelConfig, changed
+from tfattn.models.vision_config import VisionConfig
+
+CLASSES = 10  # of images
+MASKED = 0.15  # share of the tokens that a masked language model tells
+FIRST = 5  # id of the first token that is no special one
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training step of one size."""
+
+    preset: str  # size of the model
+    batch: int  # rows
+    length: int = 0  # tokens of a row, or of a source
+    target: int = 0  # tokens of a target, where one is written
+    vocab_size: int = 8192
+    dropout: float = 0.1  # everywhere
+
+    @property
+    def config(self) -> ModelConfig:
+        """Return the model."""
+        drops = {"dropout": self.dropout, "attention_dropout": self.dropout}
+        config = preset(self.preset)
+        if isinstance(config, VisionConfig):
+            return changed(config, **drops)
+        if isinstance(config, EncoderDecoderConfig):
+            return changed(config, **drops, inner_dropout=self.dropout, vocab_size=self.vocab_size)
+        return changed(config, **drops, vocab_size=self.vocab_size, max_length=self.length)
+
+    @property
+    def kind(self) -> str:
+        """Return what is learnt: "masked", "causal", "pairs" or "images"."""
+        config = self.config
+        if isinstance(config, TransformerConfig):
+            return "causal" if config.is_causal() else "masked"
+        return "images" if isinstance(config, VisionConfig) else "pairs"
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return random tokens, or pixels, without padding."""
+        draw = np.random.default_rng(0)
+        config, shape = self.config, (self.batch, self.length)
+        if isinstance(config, VisionConfig):
+            pixels = (self.batch, config.height, config.width, config.channels)
+            labels = draw.integers(0, CLASSES, self.batch)
+            return {"images": draw.normal(size=pixels).astype("float32"), "targets": labels}
+        tokens = draw.integers(FIRST, self.vocab_size, shape)
+        if self.kind == "pairs":
+            sides = draw.integers(FIRST, self.vocab_size, (2, self.batch, self.target))
+            return {"tokens": tokens, "target_tokens": sides[0], "targets": sides[1]}
+        if self.kind == "causal":
+            return {"tokens": tokens, "targets": np.roll(tokens, -1, axis=1)}
+        places = np.argsort(draw.random(shape), axis=1)[:, : round(MASKED * self.length)]
+        targets = draw.integers(FIRST, self.vocab_size, places.shape)
+        return {"tokens": tokens, "places": np.sort(places, axis=1), "targets": targets}
+
+    def flops(self) -> float:
+        """Return the matrix-product FLOPs of a step, where logits are taken of what is told."""
+        config: Any = self.config
+        if self.kind == "images":
+            places, rows, columns = config.places(), *config.grid()
+            products = config.products_per_place(places) * places
+            products += rows * columns * config.patch_size() * config.dim + config.dim * CLASSES
+            return 6 * self.batch * products
+        if self.kind == "pairs":
+            # A memory's keys and values come from the source, and are asked by the target.
+            encoder, side = config.encoder, config.decoder
+            width, source, target = side.heads * side.head_width(), self.length, self.target
+            memory = 2 * side.dim * width * (source - target) + 2 * source * target * width
+            own = encoder.flops_per_token(source) * source
+            own += side.flops_per_token(target, 1.0) * target
+            return self.batch * (own + 6 * side.depth * memory)
+        told = MASKED if self.kind == "masked" else 1.0
+        return self.units() * config.flops_per_token(self.length, told)
+
+    def units(self) -> int:
+        """Return how many tokens, or patches, a step has."""
+        config = self.config
+        if isinstance(config, VisionConfig):
+            return self.batch * config.places()
+        return self.batch * (self.length + self.target)
+
+
+WORKS = {
+    "bert-tiny": Work("bert-tiny", 32, 64),
+    "bert-mini": Work("bert-mini", 32, 128),
+    "bert-base": Work("bert-base-uncased", 8, 128),
+    "gpt2-mini": Work("gpt2-mini", 16, 256),
+    "nanogpt": Work("nanogpt-tiny", 12, 64, vocab_size=65, dropout=0.0),
+    "t5-mini": Work("t5-mini", 16, 256, 64),
+    "vit-mini": Work("vit-mini", 64),
+}
+
+
+def tensors(arrays: dict[str, np.ndarray], convert: Any) -> dict[str, Any]:
+    """Return the arrays as tensors; integers as int32."""
+    return {n: convert(a.astype("int32") if a.dtype.kind == "i" else a) for n, a in arrays.items()}

@@ -1,0 +1,35 @@
+"""A contestant in a process of its own: `python -m benchmarks.worker MODULE JSON`.
+
+The module has a `contestant(**given)` that returns a function which does the work once. For each
+line that comes in the work is done, and a line of JSON goes out with the seconds that it took; one
+comes out before, with those of the first time, and how long it took to be ready.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+
+
+def main() -> None:
+    """Answer until there is nothing more to do."""
+    began = time.perf_counter()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    module, given = sys.argv[1:]
+    work = importlib.import_module(module).contestant(**json.loads(given))
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    ready = time.perf_counter() - began
+    answers.write(json.dumps({"ready": ready, "first": seconds()}) + "\n")
+    for _ in sys.stdin:
+        answers.write(json.dumps({"seconds": seconds()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
