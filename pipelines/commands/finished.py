@@ -23,7 +23,7 @@ SamplingFlags = Annotated[Sampling, tyro.conf.OmitArgPrefixes]
 class EvaluateData:
     """What to measure on."""
 
-    files: tuple[str, ...] = ()  # like those of the run; none: its own validation split
+    files: tuple[str, ...] = ()  # texts or images like the run's; none: its own validation split
     # Bytes that are not UTF-8; none: as in the run.
     encoding_errors: Literal["strict", "replace"] | None = None
 
@@ -73,7 +73,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a finished run as a SavedModel that takes raw strings.
+    """Write a finished run as a SavedModel of raw strings, or pictures' bytes.
 
     It gives labels and probabilities, or numbers, or a vector (masked models),
 

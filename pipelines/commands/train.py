@@ -158,7 +158,10 @@ class Finetune:
 
 @dataclass(frozen=True)
 class Presets:
-    """List the models, with their exact numbers of parameters."""
+    """List the models, with the exact numbers of parameters as published.
+
+    A run has others where its vocabulary, images or heads are others.
+    """
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Return what to print."""

@@ -5,13 +5,16 @@ other draws are keyed by (seed, epoch, row). Any step is thus reached at once, a
 knowing k alone: no shuffle buffer, no iterator state.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.data.randomness import bits
+from tfattn.errors import InputError
 
 Batch = dict[str, Any]
 ORDER = 255  # a purpose of random numbers that no objective has
@@ -120,6 +123,25 @@ class Batches:
         for array, name in zip(arrays, names, strict=True):
             array.set_shape((self.size, *self._signature[name].shape[1:]))
         return dict(zip(names, arrays, strict=True))
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Raise what rows say of their data as they said it, while a stream of batches is read.
+
+    TensorFlow raises an error of its own in its place, which has theirs among many lines.
+
+    Raises:
+        InputError: of the rows.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        theirs = f"{InputError.__module__}.{InputError.__name__}"
+        said = re.search(rf"^{re.escape(theirs)}: (.+)$", error.message, re.MULTILINE)
+        if said is None:
+            raise
+        raise InputError(said[1]) from None
 
 
 def shuffled(place: tf.Tensor, count: Any, keys: tf.Tensor) -> tf.Tensor:

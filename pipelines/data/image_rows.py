@@ -1,5 +1,6 @@
 """Images as rows: pixels of one size, and the number of the class where there is one."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +55,7 @@ class ImageRows:
         try:
             return self._decode(tf.constant(path.read_bytes())).numpy()
         except (OSError, tf.errors.InvalidArgumentError) as error:
-            said = str(error).splitlines()[0]
+            said = re.sub(r"\{\{.*?\}\} ", "", str(error).splitlines()[0])  # names of a graph
             raise InputError(f"{path}: expected a picture. {said}.") from None
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.data.tfds import TFDS, examples
+from pipelines.progress import say
 from tfattn.errors import InputError
 
 Split = Literal["train", "validation"]
@@ -56,8 +57,8 @@ def read_images(files: Sequence[str], split: Split = "train", labelled: bool = T
     """Find the images of folders, or read those of one .npz or TensorFlow data set.
 
     A folder has a folder of pictures for each class; where no labels are wanted, pictures at any
-    depth. An .npz has pixels `x` and labels `y`, or `x_train` and so on; where it has `classes`,
-    labels count these.
+    depth. An .npz has pixels `x` and labels `y`, or `x_train` and `x_test` (or
+    `x_val`) with theirs; where it has `classes`, labels count these.
 
     Args:
         files: folders, or one .npz, or `tfds:NAME/SPLIT`.
@@ -81,13 +82,25 @@ def read_images(files: Sequence[str], split: Split = "train", labelled: bool = T
     return _from_folders(paths, labelled)
 
 
+def has_validation(files: Sequence[str]) -> bool:
+    """Return whether these are one .npz that has images of both splits."""
+    path = Path(os.path.expanduser(files[0]))
+    if len(files) != 1 or path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+    return NAMES["train"][0] in names and bool(names & set(NAMES["validation"]) - {"x"})
+
+
 def _from_folders(folders: list[Path], labelled: bool) -> Images:
     pictures, labels = [], []
     for folder in folders:
         for path in sorted(folder.rglob("*")):
+            inner = path.relative_to(folder).parts
+            if any(part.startswith(".") for part in inner):  # what systems keep beside files
+                continue
             if path.suffix.lower() not in SUFFIXES or not path.is_file():
                 continue
-            inner = path.relative_to(folder).parts
             if labelled and len(inner) < 2:
                 raise InputError(
                     f"{path}: expected pictures in folders that are called as their classes. "
@@ -99,7 +112,15 @@ def _from_folders(folders: list[Path], labelled: bool) -> Images:
     source = ", ".join(map(str, folders))
     if not pictures:
         raise InputError(f"{source}: expected pictures ({' '.join(SUFFIXES)}). Received: none.")
+    if labelled:
+        _tell_empty(folders, set(labels))
     return Images(pictures, None, labels, [str(path) for path in pictures], source)
+
+
+def _tell_empty(folders: list[Path], classes: set[str]) -> None:
+    inner = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+    for name in sorted(name for name in inner - classes if not name.startswith(".")):
+        say(f"{name}: a folder without pictures, which makes no class")
 
 
 def _check_beginning(path: Path) -> None:
@@ -135,7 +156,9 @@ def _from_arrays(path: Path, split: Split, labelled: bool) -> Images:
     except InputError:
         raise
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path}: expected an .npz without pickles. {error}.") from None
+        raise InputError(
+            f"{path}: expected an .npz as numpy writes it, without pickles. Received: {error}."
+        ) from None
     return Images(
         [], pixels, labels, [f"{path}, row {row}" for row in range(len(pixels))], str(path)
     )
@@ -143,19 +166,23 @@ def _from_arrays(path: Path, split: Split, labelled: bool) -> Images:
 
 def _pixels(array: np.ndarray, where: str) -> np.ndarray:
     """Return (n, y, x, c) uint8 of what is that, or gray, or shares of white."""
+    given = array.shape
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
         raise InputError(
-            f"{where}: expected images (n, y, x) or (n, y, x, c) of 1 or 3 channels. "
-            f"Received: {array.shape}."
+            f"{where}: expected one or more images (n, y, x) or (n, y, x, c) of 1 or 3 channels. "
+            f"Received: {given}."
         )
     if array.dtype == np.uint8:
         return array
-    if not np.issubdtype(array.dtype, np.floating) or not np.all((array >= 0) & (array <= 1)):
+    floats = np.issubdtype(array.dtype, np.floating)
+    inside = (array >= 0) & (array <= 1) & floats  # what is no number is not
+    if not np.all(inside):
+        row = int(np.argmin(inside.all(axis=(1, 2, 3))))
         raise InputError(
             f"{where}: expected uint8, or numbers from 0 to 1. Received: {array.dtype} from "
-            f"{array.min():g} to {array.max():g}."
+            f"{array[row].min():g} to {array[row].max():g} in row {row}."
         )
     return np.round(array * 255).astype(np.uint8)
 

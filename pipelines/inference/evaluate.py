@@ -74,6 +74,8 @@ def evaluate(
             f"stride: expected none, for {folder} learnt from {kind}. Received: {stride}."
         )
     own = recipes.held_out(data) if paired else getattr(data, "validation", ())
+    if isinstance(data, recipes.ImageData) and not own:  # a share of them, or their own
+        own = data.images
     found: dict[str, Any] = {"run": str(done.run.folder), "files": list(files or own)}
     split = (
         _texts(done, files, stride) if isinstance(data, recipes.TextData) else _others(done, files)

@@ -65,9 +65,11 @@ def translate(
     with bar("translating", len(sources)) as report:
         found = writer.write(given, tokens, best, seed, lambda n: report(n, "texts"))
     for source, texts in zip(sources, found, strict=True):
+        console.print(source, markup=False, soft_wrap=True)
         for text in texts:
             score = f"  {text.score:.3f}" if sampling.beams > 1 else ""
-            console.print(f"{source}\n  → {text.text}{score}", markup=False, soft_wrap=True)
+            said = text.text or "(nothing)"
+            console.print(f"  → {said}{score}", markup=False, soft_wrap=True)
     if attention is not None:
         _draw(looked(done, given[0], found[0][0]), attention)
     result: dict[str, Any] = {"sources": sources, "texts": [texts[0].text for texts in found]}

@@ -11,7 +11,7 @@ from pipelines.data.batches import Rows
 from pipelines.generation.measures import bleu_by_length, measures, signature
 from pipelines.generation.writer import Writer
 from pipelines.inference.finished import Finished
-from pipelines.progress import bar
+from pipelines.progress import bar, say
 from pipelines.runs import write_picture
 from pipelines.training.labels import labelled_rows, read_labelled
 from pipelines.training.tasks import pair_rows, pair_texts
@@ -77,6 +77,7 @@ def measure_written(
     by_length = bleu_by_length(sources, written, wanted)
     if picture is not None:
         write_picture(picture, draw_by_length({str(done.run.folder): by_length}))
+        say(f"BLEU by length: {picture}")
     about = {"beams": beams, "sacrebleu": signature(), "by_length": by_length}
     return {**measures(written, wanted), **about}
 

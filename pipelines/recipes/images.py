@@ -40,9 +40,11 @@ class ImageData(Data):
     """Images, with the names of their classes or without."""
 
     # Folders with a folder of pictures for each class (at any depth where no classes are learnt);
-    # or an .npz of x and y; or tfds:NAME/SPLIT; or embedded:digits, scikit-learn's 1,797.
+    # or an .npz of x and y, or of x_train, y_train, x_test and y_test; or tfds:NAME/SPLIT; or
+    # embedded:digits, scikit-learn's 1,797.
     images: tuple[str, ...] = ("embedded:digits",)
-    validation: tuple[str, ...] = ()  # the same for validation; none: a share of the images
+    # The same for validation; none: x_test of an .npz that has it, or a share of the images.
+    validation: tuple[str, ...] = ()
     validation_share: float = 0.1  # of the images, where none are given
     # Pictures of other proportions are cut to their middle or stretched; none: as --init does, or
     # cut.

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.data.batches import Batch
+from pipelines.data.batches import Batch, readable
 from pipelines.devices import choose_compile
 from pipelines.objectives import Objective
 from pipelines.recipes import TrainConfig
@@ -105,15 +105,16 @@ class Engine:
         sums: dict[str, float] = dict.fromkeys(self.objective.terms, 0.0)
         divisors = dict(sums)
         outputs, targets = [], []
-        for batch in batches:
-            found, weights, output = self._evaluate_step(batch)
-            for name in sums:
-                sums[name] += float(found[name])
-                divisors[name] += float(weights[name])
-            if output is not None:  # one answer a row: metrics of the split
-                real = batch["real"].numpy() > 0
-                outputs.append(output.numpy()[real])
-                targets.append(batch["targets"].numpy()[real])
+        with readable():
+            for batch in batches:
+                found, weights, output = self._evaluate_step(batch)
+                for name in sums:
+                    sums[name] += float(found[name])
+                    divisors[name] += float(weights[name])
+                if output is not None:  # one answer a row: metrics of the split
+                    real = batch["real"].numpy() > 0
+                    outputs.append(output.numpy()[real])
+                    targets.append(batch["targets"].numpy()[real])
         numbers = {name: sums[name] / max(divisors[name], 1.0) for name in sums}
         numbers["loss"] = sum(numbers[name] for name in self.objective.losses)
         if outputs:

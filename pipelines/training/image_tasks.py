@@ -8,7 +8,7 @@ from pipelines import recipes
 from pipelines.data.augment import Augmentation
 from pipelines.data.embedded.digits import digits
 from pipelines.data.image_rows import ImageRows
-from pipelines.data.images import Images, Split, read_images
+from pipelines.data.images import Images, Split, has_validation, read_images
 from pipelines.data.preprocessing import ImagePreprocessing
 from pipelines.data.records import data_flag
 from pipelines.data.tables import classes_of, label_ids
@@ -52,8 +52,9 @@ def image_splits(data: ImageData, labelled: bool) -> tuple[Images, Images]:
         InputError: images that cannot be used, or too few to hold out some.
     """
     train = _read(data.images, "train", "images", labelled)
-    if data.validation:
-        return train, _read(data.validation, "validation", "validation", labelled)
+    others = data.validation or (data.images if has_validation(data.images) else ())
+    if others:
+        return train, _read(others, "validation", "validation", labelled)
     # By a fixed permutation, so that any run on these images holds out the same.
     order = np.random.default_rng(HELD_OUT).permutation(len(train))
     count = round(len(train) * data.validation_share)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 import tfattn
 from pipelines import recipes
-from pipelines.data.batches import Batches
+from pipelines.data.batches import Batches, readable
 from pipelines.data.length_batches import LengthBatches
 from pipelines.progress import bar, say
 from pipelines.reader import Reader, save_reader
@@ -92,11 +92,11 @@ class Loop:
         stream = self.engine.strategy.experimental_distribute_dataset(batches)
         unit = self.engine.objective.unit
         clock = _Clock(state.seconds, unit)
-        with bar(str(self.run.folder), self.steps, state.step) as report, _stop_signals() as stop:
+        shown = bar(str(self.run.folder), self.steps, state.step)
+        with readable(), shown as report, _stop_signals() as stop:
             for step, batch in enumerate(stream, state.step + 1):
                 numbers = self.engine.step(batch)
                 clock.tick(numbers)
-                report(step, f"loss {clock.loss:.3f}{self._seen} · {clock.speed:,.0f} {unit}/s")
                 state = replace(state, step=step, seconds=clock.seconds)
                 if step % self.recipe.train.log_every == 0 or step == self.steps:
                     numbers |= {f"{unit}_per_second": clock.speed, "seconds": clock.seconds}
@@ -105,6 +105,7 @@ class Loop:
                 if step % self.evaluate_every == 0 or step == self.steps:
                     state = self._evaluate(state, monitor)
                     clock.skip()
+                    report(step, f"loss {clock.loss:.3f}{self._seen} · {clock.speed:,.0f} {unit}/s")
                 over = self._done(state)
                 if step % self.checkpoint_every == 0 or over or stop.is_set():
                     self.checkpoints.save(state)

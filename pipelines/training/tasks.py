@@ -47,8 +47,9 @@ def prepare(run: Run, recipe: Recipe, start: Start | None) -> Task:
     if isinstance(config, VisionConfig) != issubclass(kind, OF_IMAGES):
         kinds = ("text", "images")
         wanted = issubclass(kind, OF_IMAGES)
+        where = "model" if recipe.init is None else f"init: {recipe.init}"
         raise InputError(
-            f"objective: expected a model of {kinds[wanted]} for {kind.__name__}. "
+            f"{where}: expected a model of {kinds[wanted]} for {kind.__name__}. "
             f"Received: one of {kinds[not wanted]}."
         )
     if isinstance(config, VisionConfig):

@@ -26,7 +26,7 @@ from pipelines.recipes import (
 )
 from pipelines.runs import Interrupted
 from pipelines.training.engine import Engine
-from pipelines.training.image_tasks import image_task
+from pipelines.training.image_tasks import image_splits, image_task
 from pipelines.training.task import starting_point
 from pipelines.training.train import train
 from tfattn.errors import InputError
@@ -119,15 +119,15 @@ def train_until(recipe, folder, step):
     [
         (
             Recipe(CONFIG, MaskedLM(), TextData()),
-            r"objective: expected a model of text for MaskedLM. Received: one of images",
+            r"model: expected a model of text for MaskedLM. Received: one of images",
         ),
         (
             Recipe(CONFIG, CausalLM(), TextData()),
-            r"objective: expected a model of text for CausalLM. Received: one of images",
+            r"model: expected a model of text for CausalLM. Received: one of images",
         ),
         (
             Recipe(preset("bert-tiny"), MaskedImages(), ImageData()),
-            r"objective: expected a model of images for MaskedImages. Received: one of text",
+            r"model: expected a model of images for MaskedImages. Received: one of text",
         ),
         (
             Recipe(CONFIG, MaskedImages(), ImageData(images=("embedded:letters",))),
@@ -157,12 +157,41 @@ def test_what_does_not_go_together(recipe, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_picture_that_breaks_off_is_named_when_it_is_wanted(tmp_path, rng):
+    import tensorflow as tf
+
+    for number in range(8):
+        picture = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        encoded = tf.io.encode_png(rng.integers(0, 256, size=(8, 8, 1)).astype("uint8")).numpy()
+        picture.write_bytes(encoded[:60] if number == 5 else encoded)
+    data = ImageData(images=(str(tmp_path / "pictures"),), validation_share=0.2)
+    recipe = Recipe(CONFIG, ImageClassification(), data, replace(STEPS, batch=4), QUIET)
+    wanted = r"b/5\.png: expected a picture\. Invalid PNG data, size 60\.+$"
+    with pytest.raises(InputError, match=wanted):
+        train(recipe, tmp_path / "out")
+
+
+def test_an_npz_of_two_splits_is_measured_on_the_second(tmp_path, rng):
+    x, y = rng.integers(0, 256, size=(12, 8, 8)).astype("uint8"), np.arange(12) % 2
+    np.savez(tmp_path / "both.npz", x_train=x[:8], y_train=y[:8], x_test=x[8:], y_test=y[8:])
+    np.savez(tmp_path / "one.npz", x_train=x, y_train=y)
+    for name, counts in (("both", (8, 4)), ("one", (9, 3))):
+        data = ImageData(images=(str(tmp_path / f"{name}.npz"),), validation_share=0.25)
+        found = image_splits(data, labelled=True)
+        assert tuple(map(len, found)) == counts
+    np.testing.assert_array_equal(
+        image_splits(replace(data, images=(str(tmp_path / "both.npz"),)), True)[1].pixels[..., 0],
+        x[8:],
+    )
+
+
 def test_a_model_of_images_classifies_no_texts(pretrained, tmp_path):
     table = tmp_path / "a.tsv"
     table.write_text("text\tlabel\na\t0\nb\t1\n")
     data = TableData((str(table),), (str(table),))
     recipe = Recipe(None, Classification(), data, STEPS, init=str(pretrained[0]))
-    with pytest.raises(InputError, match=r"expected a model of text for Classification"):
+    with pytest.raises(InputError, match=r"init: .*masked: expected a model of text for Class"):
         train(recipe, tmp_path / "out")
 
 
