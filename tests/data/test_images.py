@@ -105,7 +105,7 @@ BAD = {
     "numbers over 1": ({"x": X + 1.5, "y": Y}, r"expected uint8, or numbers from 0 to 1.* to 1\.5"),
     "whole numbers over 255": ({"x": X.astype(int) + 256, "y": Y}, r"expected uint8.*int64"),
     "no numbers": ({"x": X + np.nan, "y": Y}, r"from 0 to 1\. Received: float64 .* in row 0"),
-    "no images": ({"x": X[:0], "y": Y[:0]}, r"expected one or more images .*Received: \(0, "),
+    "not one image": ({"x": X[:0], "y": Y[:0]}, r"expected one or more images .*Received: \(0, "),
     "a pickle": ({"x": np.array([[{}]], object), "y": Y}, r"without pickles\. Received: Object"),
 }  # fmt: skip
 
