@@ -109,6 +109,11 @@ class Recipe(Spec):
             raise InputError(
                 f"data.text_pair: expected none, for text2text reads one text. Received: {pair!r}."
             )
+        if isinstance(self.data, ImageData) and self.data.size and self.init is None:
+            raise InputError(
+                "data.size: expected none without --init, for --model.height and --model.width say "
+                f"it of a new model. Received: {self.data.size}."
+            )
         if self.train.average > 1 and isinstance(self.objective, LABELLED):
             raise InputError(
                 "train.average: expected 1, for of labelled data the best weights are kept. "

@@ -46,6 +46,9 @@ class ImageData(Data):
     # The same for validation; none: x_test of an .npz that has it, or a share of the images.
     validation: tuple[str, ...] = ()
     validation_share: float = 0.1  # of the images, where none are given
+    # Height and width that the model of --init is to read from now on, by positions that are
+    # resized (arXiv:2010.11929, section 3.2); none: as before.
+    size: tuple[int, int] | None = None
     # Pictures of other proportions are cut to their middle or stretched; none: as --init does, or
     # cut.
     fit: Literal["crop", "stretch"] | None = None

@@ -1,6 +1,6 @@
 """What a run starts from, and what it comes to: rows and an objective, ready for the engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 import tfattn
 from pipelines import objectives, recipes
 from pipelines.data.batches import Draws, Rows
+from pipelines.data.preprocessing import ImagePreprocessing
 from pipelines.reader import Reader, load_reader
 from pipelines.recipes import Recipe
 from pipelines.runs import find_run, user_path
@@ -15,6 +16,8 @@ from pipelines.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 from tfattn.models.config import Head, Tokens
 from tfattn.models.model_config import ModelConfig
+from tfattn.models.vision_config import VisionConfig
+from tfattn.resolution import resized
 
 
 @dataclass(frozen=True)
@@ -71,4 +74,18 @@ def starting_point(recipe: Recipe) -> Start | None:
     if not folder.is_dir():
         raise InputError(f"init: expected a run or a folder with a model. Received: {folder}.")
     config, heads, weights = tfattn.read(folder)
-    return Start(str(folder), config, heads, weights, load_reader(folder, config))
+    start = Start(str(folder), config, heads, weights, load_reader(folder, config))
+    size = getattr(recipe.data, "size", None)
+    return start if size is None else _of_size(start, *size)
+
+
+def _of_size(start, height, width):
+    """Return the start of a model of images for images of another size."""
+    if not isinstance(start.config, VisionConfig):
+        raise InputError(f"init: {start.name}: expected a model of images. Received another.")
+    try:
+        config, weights = resized(start.config, start.weights, height, width)
+    except InputError as error:
+        raise InputError(f"data.size: {str(error).removeprefix('VisionConfig.')}") from None
+    reader = replace(cast(ImagePreprocessing, start.reader), height=height, width=width)
+    return replace(start, config=config, weights=weights, reader=reader)

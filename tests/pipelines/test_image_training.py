@@ -157,6 +157,24 @@ def test_what_does_not_go_together(recipe, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_goes_on_with_larger_images_by_resized_positions(pretrained, tmp_path):
+    recipe = classes(pretrained[0], steps=2, evaluate_every=2)
+    larger = replace(recipe, data=replace(MIXED, size=(12, 16)))
+    start = starting_point(larger)
+    table = start.weights["stem/positions/embeddings"]
+    before = starting_point(recipe).weights["stem/positions/embeddings"]
+    assert table.shape == (1 + 6 * 8, 32) and start.reader.shape == (12, 16, 1)
+    np.testing.assert_array_equal(table[0], before[0])  # that of the class token
+    train(larger, tmp_path / "out")
+    config, _, _ = tfattn.read(tmp_path / "out" / "model")
+    assert config == replace(CONFIG, height=12, width=16)
+    assert load_reader(tmp_path / "out" / "model", config).shape == (12, 16, 1)
+    with pytest.raises(InputError, match=r"data\.size: height: expected a multiple .*: 11"):
+        starting_point(replace(recipe, data=replace(MIXED, size=(11, 16))))
+    with pytest.raises(InputError, match=r"data\.size: expected none without --init"):
+        replace(masked(), data=replace(MIXED, size=(16, 16)))
+
+
 def test_a_picture_that_breaks_off_is_named_when_it_is_wanted(tmp_path, rng):
     import tensorflow as tf
 
