@@ -92,6 +92,13 @@ def test_what_is_kept_is_larger_and_the_rest_is_nothing(rng, close):
     close(dropped(x, np.array([4, 2]), 0.3), np.where(kept, x / 0.7, 0.0))
 
 
+def test_in_half_the_precision_products_are_rounded_and_not_their_factor(array):
+    x = ops.cast(np.linspace(1, 2, 1000), "bfloat16")
+    kept = np.array(reference((1, 1), 1000, 0.1))
+    exact = array(ops.cast(np.where(kept, array(x) * np.float32(1 / 0.9), 0.0), "bfloat16"))
+    np.testing.assert_array_equal(array(dropped(x, np.array([1, 1]), 0.1)), exact)
+
+
 def test_each_call_draws_anew_and_training_alone(array):
     layer, x = tfattn.Dropout(0.5), np.ones((4, 50), "float32")
     first, second = (array(layer(x, training=True)) for _ in range(2))

@@ -55,7 +55,8 @@ def keeps(seed: Tensor, size: Any, rate: float) -> Tensor:
 def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
     """Return `x` with a share `rate` of its numbers 0 and the others larger by 1 / (1 - rate)."""
     kept = ops.reshape(keeps(seed, ops.size(x), rate), ops.shape(x))
-    return ops.where(kept, x * (1 / (1 - rate)), ops.zeros((), x.dtype))
+    wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))  # 1 / .9 is not in bfloat16
+    return ops.cast(ops.where(kept, wide * (1 / (1 - rate)), 0.0), x.dtype)
 
 
 @functools.cache  # one function, so that all layers share what is compiled of it
