@@ -1,110 +1,60 @@
-"""Generation beside KerasHub's compiled `generate` of the same GPT-2.
+"""Generation beside transformers on torch and KerasHub's compiled `generate`, of the same GPT-2.
 
     python -m benchmarks.generate --preset gpt2-mini --prompt 32 --tokens 128 --batches 1 8
 
-Both take the same prompts, in turn. KerasHub runs as its users run it, by `GPT2CausalLM.generate`
-without a preprocessor, in graph mode and by XLA; ours as the command `generate` runs it, streaming.
+Every contestant is a process of its own; they take the same prompts in turn. What is told is how
+many times as fast as torch each is, or as KerasHub by XLA without `.venv-parity`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import keras_hub
-import numpy as np
-import tensorflow as tf
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-import tfattn
-from benchmarks.rounds import in_turn
-from pipelines.generation.generator import Generator
-from pipelines.tokenization.bytepair import END, BytePair, letters
-from tfattn.families.gpt2 import HEAD
-from tfattn.models.config import TransformerConfig
-from tfattn.models.sampling import Sampling
+from benchmarks.contest import Contestant, in_turn, tell
+from benchmarks.work import Writing
+
+OURS, HUB, TORCH = (
+    f"benchmarks.contestants.generate_{name}" for name in ("ours", "kerashub", "torch")
+)
 
 
 @dataclass(frozen=True)
 class Setting:
     """What is measured."""
 
-    preset: str = "gpt2-mini"  # size of both models
+    preset: str = "gpt2-mini"  # size of all models
     prompt: int = 32  # tokens before
     tokens: int = 128  # tokens to add
     batches: tuple[int, ...] = (1, 8)  # prompts at once
-    context: int = 256  # positions of both models
+    context: int = 256  # positions of all models
     rounds: int = 9  # of each contestant
     top_p: float | None = None  # of the probability that is drawn from; none: greedy
-
-
-def ours(
-    config: TransformerConfig, prompts: np.ndarray, tokens: int, top_p: float | None
-) -> Callable[[], Any]:
-    """Return a function that adds the tokens by our generator."""
-    model = tfattn.build(config, HEAD)
-    # A vocabulary of as many tokens; what they are is not looked at.
-    extra = tuple(f"!{i}" for i in range(config.vocab_size - 257))
-    sampling = Sampling(greedy=True) if top_p is None else Sampling(top_p=top_p)
-    generator = Generator(model, BytePair((END, *letters(), *extra), ()), sampling)
-    generator.stops = tf.constant([], tf.int32)  # all are to be as long
-    rows = prompts.tolist()
-    return lambda: list(generator.stream(rows, tokens, 0))[-1]
-
-
-def theirs(
-    config: TransformerConfig, prompts: np.ndarray, tokens: int, top_p: float | None, xla: bool
-) -> Callable[[], Any]:
-    """Return a function that adds the tokens by KerasHub."""
-    backbone = keras_hub.models.GPT2Backbone(
-        vocabulary_size=config.vocab_size,
-        num_layers=config.depth,
-        num_heads=config.heads,
-        hidden_dim=config.dim,
-        intermediate_dim=config.hidden_dim,
-        dropout=0.0,
-        max_sequence_length=config.max_length,
-    )
-    model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
-    # Its k is the number of tokens that are sorted; none: all, as exactness asks.
-    sampler = "greedy" if top_p is None else keras_hub.samplers.TopPSampler(p=top_p)
-    model.compile(sampler=sampler, jit_compile=xla)
-    batch, length = prompts.shape
-    padded = np.zeros((batch, length + tokens), np.int32)
-    padded[:, :length] = prompts
-    mask = np.zeros_like(padded, bool)
-    mask[:, :length] = True
-    inputs = {"token_ids": padded, "padding_mask": mask}
-    return lambda: model.generate(inputs, stop_token_ids=None)
+    peers: Path = Path(".venv-parity/bin/python")  # interpreter that has torch and transformers
+    out: Path = Path("runs/benchmarks")  # receives JSON and logs
 
 
 def main(setting: Setting) -> None:
-    """Measure, and print medians and their ratios to KerasHub by XLA."""
-    config = replace(tfattn.preset(setting.preset), max_length=setting.context)
-    how = "greedy" if setting.top_p is None else f"top-p {setting.top_p}"
-    table = Table(title=f"{setting.preset}, {setting.prompt} + {setting.tokens} tokens, {how}")
-    for column in ("", "prompts", "first s", "median s", "ratio", "tokens/s"):
-        table.add_column(column, justify="right" if column else "left")
+    """Measure each number of prompts, and print and write its table."""
+    here, how = Path(sys.executable), f"top-p {setting.top_p}" if setting.top_p else "greedy"
     for batch in setting.batches:
-        draw = np.random.default_rng(0)
-        prompts = draw.integers(1, config.vocab_size, (batch, setting.prompt)).astype(np.int32)
-        contestants = {
-            "KerasHub xla": theirs(config, prompts, setting.tokens, setting.top_p, True),
-            "KerasHub graph": theirs(config, prompts, setting.tokens, setting.top_p, False),
-            "tfattn": ours(config, prompts, setting.tokens, setting.top_p),
+        sizes = (setting.preset, batch, setting.prompt, setting.tokens, setting.context)
+        work = Writing(*sizes, setting.top_p)
+        given = {"work": asdict(work)}
+        rows = {
+            "torch float32": Contestant(setting.peers, TORCH, given),
+            "torch bfloat16": Contestant(setting.peers, TORCH, {**given, "precision": "bfloat16"}),
+            "KerasHub xla": Contestant(here, HUB, given),
+            "KerasHub graph": Contestant(here, HUB, {**given, "xla": False}),
+            "tfattn": Contestant(here, OURS, given),
         }
-        found = in_turn(contestants, setting.rounds)
-        for name, times in found.items():
-            table.add_row(
-                name,
-                str(batch),
-                f"{times.first:.1f}",
-                f"{times.median:.3f}",
-                f"{times.median / found['KerasHub xla'].median:.2f}",
-                f"{batch * setting.tokens / times.median:,.0f}",
-            )
-    Console(width=100).print(table)
+        rows = {name: contestant for name, contestant in rows.items() if contestant.python.exists()}
+        name = f"generate-{setting.preset}-{batch}"
+        times = in_turn(rows, setting.rounds, setting.out / name)
+        title = f"{setting.preset}, {batch} x ({setting.prompt} + {setting.tokens}) tokens, {how}"
+        units = batch * setting.tokens
+        tell(title, times, next(iter(rows)), units, work.flops(), setting.out / f"{name}.json")
 
 
 if __name__ == "__main__":

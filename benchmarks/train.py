@@ -19,7 +19,7 @@ from benchmarks.contest import Contestant, in_turn, tell
 from benchmarks.work import WORKS
 
 OURS, HUB, TORCH = (
-    f"benchmarks.contestants.{name}" for name in ("ours", "kerashub", "transformers_torch")
+    f"benchmarks.contestants.{name}" for name in ("train_ours", "train_kerashub", "train_torch")
 )
 
 

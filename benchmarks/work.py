@@ -104,6 +104,34 @@ WORKS = {
 }
 
 
+@dataclass(frozen=True)
+class Writing:
+    """Prompts that a GPT-2 goes on from."""
+
+    preset: str  # size of the model
+    batch: int  # prompts at once
+    prompt: int  # tokens before
+    tokens: int  # tokens to add
+    context: int  # positions
+    top_p: float | None = None  # of the probability that is drawn from; None = greedy
+
+    @property
+    def config(self) -> ModelConfig:
+        """Return the model."""
+        return changed(preset(self.preset), max_length=self.context)
+
+    def prompts(self) -> np.ndarray:
+        """Return random tokens (batch, prompt)."""
+        shape = (self.batch, self.prompt)
+        return np.random.default_rng(0).integers(1, self.config.vocab_size, shape, np.int32)
+
+    def flops(self) -> float:
+        """Return the matrix-product FLOPs, where each token is read once and logits of it taken."""
+        config: Any = self.config
+        mean = self.prompt + self.tokens / 2  # that a token looks at
+        return self.batch * self.tokens * config.flops_per_token(int(mean), 1.0) / 3
+
+
 def tensors(arrays: dict[str, np.ndarray], convert: Any) -> dict[str, Any]:
     """Return the arrays as tensors; integers as int32."""
     return {n: convert(a.astype("int32") if a.dtype.kind == "i" else a) for n, a in arrays.items()}

@@ -51,9 +51,9 @@ def _masked(work: Work, arrays: dict[str, Any]):
     return transformers.BertForMaskedLM(described), features
 
 
-def _causal(work: Work, arrays: dict[str, Any]):
-    config: Any = work.config
-    described = transformers.GPT2Config(
+def gpt2(config: Any, use_cache: bool) -> Any:
+    """Return the same model as their config says it."""
+    return transformers.GPT2Config(
         vocab_size=config.vocab_size,
         n_positions=config.max_length,
         n_embd=config.dim,
@@ -65,10 +65,13 @@ def _causal(work: Work, arrays: dict[str, Any]):
         attn_pdrop=config.attention_dropout,
         bos_token_id=0,
         eos_token_id=0,
-        use_cache=False,
+        use_cache=use_cache,
     )
+
+
+def _causal(work: Work, arrays: dict[str, Any]):
     features = {"input_ids": arrays["tokens"], "labels": arrays["tokens"]}  # which it moves itself
-    return transformers.GPT2LMHeadModel(described), features
+    return transformers.GPT2LMHeadModel(gpt2(work.config, use_cache=False)), features
 
 
 def _pairs(work: Work, arrays: dict[str, Any]):
