@@ -10,6 +10,7 @@ is chosen. Every run is a command of its own: an interrupted comparison goes on 
 The table goes to `images.json`.
 """
 
+import functools
 import json
 import shlex
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ def words(setting: Setting, steps: int, seed: int, folder: Path) -> list[str]:
     return [*found, "--train.seed", str(seed), "--out", str(folder)]
 
 
+@functools.cache  # each run goes on from it, or takes its shape
 def pretrained(setting: Setting, seed: int) -> tuple[Path, dict[str, Any]]:
     """Pretrain from a seed, or read what came of it; return the run and its numbers."""
     folder = Path(setting.out) / f"masked-seed{seed}"
