@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import tfattn
-from tfattn import backend
+from tfattn import backend, ways
 from tfattn.blocks.norm import layer_norm
 from tfattn.mechanisms.attention import masked_softmax
 
@@ -64,7 +64,7 @@ def test_an_island_is_the_plain_function_forward_and_backward(case, outer, close
     island = backend.island(fn)
 
     def fused():
-        with backend.fusing():
+        with ways.using(fused=True):
             return forward_and_gradients(island, arguments)
 
     run = fused if outer == "eager" else tf.function(fused, jit_compile=outer == "xla")
@@ -76,13 +76,13 @@ def test_an_island_is_the_plain_function_forward_and_backward(case, outer, close
 
 
 @on_tensorflow
-def test_islands_are_compiled_only_inside_fusing():
+def test_islands_are_compiled_only_where_a_step_is_fused():
     import tensorflow as tf
 
     island = backend.island(keras.activations.gelu)
 
     def operations(enabled):
-        with backend.fusing(enabled):
+        with ways.using(fused=enabled):
             traced = tf.function(lambda x: island(x)).get_concrete_function(tf.TensorSpec((2,)))
         return {operation.type for operation in traced.graph.get_operations()}
 
@@ -110,20 +110,10 @@ def test_a_model_learns_the_same_with_and_without_islands(close, rng):
 
     plain = gradients()
     gradients = tf.function(gradients.python_function)
-    with backend.fusing():
+    with ways.using(fused=True):
         fused = gradients()
     for ours, expected in zip(fused, plain, strict=True):
         close(ours, expected)
-
-
-def test_fusing_ends_with_its_block_and_nests():
-    assert not backend._fusing.get()
-    with pytest.raises(KeyError), backend.fusing():
-        with backend.fusing(False):
-            assert not backend._fusing.get()
-        assert backend._fusing.get()
-        raise KeyError
-    assert not backend._fusing.get()
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has islands")
@@ -159,7 +149,7 @@ def test_a_scan_and_its_gradient_are_those_of_a_loop(jit, reverse, compiled, clo
 
     def scanned(x):
         start = (ops.zeros((3, 4)), ops.zeros((), "int32"))
-        return backend.scan(step, start, (x, ops.arange(5)), 2, reverse)
+        return backend.scan(step, start, (x, ops.arange(5)), [x.dtype] * 2, reverse)
 
     def looped(x):
         carried, made = (ops.zeros((3, 4)), ops.zeros((), "int32")), {}
@@ -184,3 +174,64 @@ def test_a_scan_and_its_gradient_are_those_of_a_loop(jit, reverse, compiled, clo
     fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
     close(fast(numbers(scanned))(x), numbers(looped)(x))
     close(fast(derivative(loss(scanned)))(x), derivative(loss(looped))(x))
+
+
+def pooled(index, parts, whole):
+    """A block of an attention: parts are queries and numbers to add, or None."""
+    (q, more), (k, v, factor) = parts, whole
+    scores = ops.einsum("bte,bse->bts", q, k) * factor + ops.cast(index, q.dtype)
+    if more is not None:
+        scores = scores * ops.cast(more, q.dtype)[..., None]
+    return ops.einsum("bts,bse->bte", ops.tanh(scores), v)
+
+
+def at_once(q, k, v, more, size):
+    """What by_blocks gives of `pooled`, without a loop."""
+    made = []
+    for index, begin in enumerate(range(0, q.shape[1], size)):
+        some = None if more is None else more[:, begin : begin + size]
+        made.append(pooled(index, (q[:, begin : begin + size], some), (k, v, 0.5)))
+    return ops.concatenate(made, axis=1)
+
+
+@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])
+@pytest.mark.parametrize(
+    ("size", "more"), [(3, None), (4, np.arange(7)[None]), (7, None), (9, None)]
+)
+def test_blocks_and_their_gradients_are_those_of_all_at_once(jit, size, more, compiled, close):
+    k, v = (ops.convert_to_tensor(normal(2, 5, 4) * f) for f in (1.0, -0.7))
+    q = ops.convert_to_tensor(normal(2, 7, 4))
+    fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
+
+    def blocked(q, k, v):
+        return backend.by_blocks(pooled, (q, more), (k, v, 0.5), size)
+
+    def plain(q, k, v):
+        return at_once(q, k, v, more, size)
+
+    close(fast(blocked)(q, k, v), plain(q, k, v))
+    for place in range(3):
+
+        def loss(run, place=place):
+            given = [q, k, v]
+            return lambda x: ops.sum(ops.sin(run(*given[:place], x, *given[place + 1 :])))
+
+        found = fast(derivative(loss(blocked)))((q, k, v)[place])
+        close(found, derivative(loss(plain))((q, k, v)[place]))
+
+
+@pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])
+def test_what_is_computed_again_has_the_same_gradient(jit, compiled, close):
+    x, w, count = ops.convert_to_tensor(normal(3, 4)), normal(4, 4), np.array([1, 2])
+
+    def step(x, w, count, none, factor):
+        y = ops.tanh(ops.matmul(x, w)) * factor
+        return [y if none is None else none, count + 1]
+
+    def of(x, run):
+        y, more = run(x, w, count, None, 0.5)
+        return ops.sum(y**2) * ops.cast(more[0], y.dtype)
+
+    fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
+    found = fast(derivative(lambda x: of(x, backend.recomputed(step))))(x)
+    close(found, derivative(lambda x: of(x, step))(x))

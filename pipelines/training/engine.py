@@ -25,7 +25,7 @@ from pipelines.data.batches import Batch, readable
 from pipelines.devices import choose_compile
 from pipelines.objectives import Objective
 from pipelines.recipes import TrainConfig
-from tfattn import backend
+from tfattn import ways
 from tfattn.errors import InputError
 from tfattn.models.build import Model
 
@@ -180,7 +180,7 @@ class Engine:
         return gradients, sums
 
     def _microbatch(self, batch, divisors):
-        with backend.fusing(self.mode == "fused"), tf.GradientTape() as tape:
+        with ways.using(fused=self.mode == "fused"), tf.GradientTape() as tape:
             sums, _ = self.objective.measure(self.model, batch, True)
             terms = {n: sums[n] / divisors[of] for n, of in self.objective.terms.items()}
             loss = tf.add_n([terms[name] for name in self.objective.losses])
@@ -202,7 +202,7 @@ class Engine:
         return rate, norm
 
     def _local_evaluation(self, batch):
-        with backend.fusing(self.mode == "fused"):
+        with ways.using(fused=self.mode == "fused"):
             sums, outputs = self.objective.measure(self.model, batch, False)
         weights = {n: tf.reduce_sum(batch["weights"][of]) for n, of in self.objective.terms.items()}
         return sums, weights, outputs

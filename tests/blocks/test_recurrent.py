@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import tfattn
-from tfattn import backend
+from tfattn import ways
 
 S, D, U = 6, 5, 4
 THERE = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 1]])
@@ -240,7 +240,7 @@ def test_compiled_it_has_the_same_gradient(how, kind, rng, compiled, close, arra
     given = source(rng), ops.convert_to_tensor(memory)
     expected = gradients(layer, states, given[1], given[0])
     fast = compiled(lambda x, memory: gradients(layer, states, memory, x), how == "jit")
-    with backend.fusing(how == "fused"):
+    with ways.using(fused=how == "fused"):
         found = fast(*given)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.abs(array(theirs)).max() > 1e-3

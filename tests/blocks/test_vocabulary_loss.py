@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfattn import backend
+from tfattn import ways
 from tfattn.blocks.heads import TokensHead
 from tfattn.blocks.vocabulary_loss import vocabulary_loss
 
@@ -75,7 +75,7 @@ def test_without_a_bias(given, close, gradient):
 @pytest.mark.parametrize("jit", [False, True])
 def test_compiled_it_gives_the_same(given, jit, compiled, close):
     def both(*tensors):
-        with backend.fusing(not jit):
+        with ways.using(fused=not jit):
             return vocabulary_loss(*tensors, training=True, at_once=10 * VOCABULARY)
 
     found = compiled(both, jit)(*map(ops.convert_to_tensor, given))

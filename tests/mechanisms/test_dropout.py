@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import tfattn
-from tfattn import backend
+from tfattn import ways
 from tfattn.mechanisms.dropout import dropped, keeps
 
 SIZE = 1 << 18
@@ -144,7 +144,7 @@ def test_a_model_learns_the_same_with_and_without_islands_with_dropout_too(close
 
         @tf.function(autograph=False)
         def step():
-            with backend.fusing(fused), tf.GradientTape() as tape:
+            with ways.using(fused=fused), tf.GradientTape() as tape:
                 loss = tf.reduce_mean(model({"tokens": tokens}, training=True) ** 2)
             return loss, tape.gradient(loss, [v.value for v in model.trainable_variables])
 

@@ -147,5 +147,5 @@ def run(
         states = cell.move(now[0], states, now[1])
         return states, states[:1]
 
-    states, made = backend.scan(step, states, (cell.share(x), there), 1, reverse)
+    states, made = backend.scan(step, states, (cell.share(x), there), [x.dtype], reverse)
     return made[0], states

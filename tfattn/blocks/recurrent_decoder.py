@@ -143,7 +143,8 @@ class RecurrentDecoder(keras.layers.Layer):
             made = tuple(a[None] for a in made)
         else:
             kept = self.attention is not None and self.maxout is not None
-            states, made = backend.scan(step, states, given, 1 + kept + return_weights)
+            made = [states[0].dtype] * (1 + kept + return_weights)
+            states, made = backend.scan(step, states, given, made)
         output = made[0]
         if self.maxout is not None:
             context = memory if self.attention is None else made[1:2]

@@ -52,6 +52,15 @@ def keeps(seed: Tensor, size: Any, rate: float) -> Tensor:
     return drawn >= np.uint32(rate * 2**32)
 
 
+def apart(seed: Tensor, index: Tensor) -> Tensor:
+    """Return the seed (2,) of the part `index` of what a seed is for; parts have their own masks.
+
+    The second number counts the steps, so it is the first that differs.
+    """
+    index = ops.cast(index, seed.dtype)
+    return seed + ops.stack([index * ops.cast(GOLDEN, seed.dtype), ops.zeros_like(index)])
+
+
 def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
     """Return `x` with a share `rate` of its numbers 0 and the others larger by 1 / (1 - rate)."""
     kept = ops.reshape(keeps(seed, ops.size(x), rate), ops.shape(x))

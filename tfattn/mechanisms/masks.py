@@ -166,10 +166,26 @@ class Not(Mask):
         return ~self.mask(q, k)
 
 
+def reach(mask: Mask) -> tuple[int | None, int | None]:
+    """Return how far before and after itself a position sees at most; None = any distance.
+
+    As far as the kind of mask tells: what it does not forbid a mask may still.
+    """
+    if isinstance(mask, Causal):
+        return None, 0
+    if isinstance(mask, Window):
+        return mask.left, mask.right
+    if not isinstance(mask, And | Or):
+        return None, None
+    both = zip(reach(mask.first), reach(mask.second), strict=True)
+    if isinstance(mask, Or):
+        left, right = (None if None in sides else max(sides) for sides in both)
+    else:
+        left, right = (min((n for n in sides if n is not None), default=None) for sides in both)
+    return left, right
+
+
 def is_causal(mask: Mask) -> bool:
     """Return whether no position sees a later one, as far as the kind of mask tells."""
-    if isinstance(mask, And):
-        return is_causal(mask.first) or is_causal(mask.second)
-    if isinstance(mask, Or):
-        return is_causal(mask.first) and is_causal(mask.second)
-    return isinstance(mask, Causal) or isinstance(mask, Window) and mask.right <= 0
+    right = reach(mask)[1]
+    return right is not None and right <= 0

@@ -7,6 +7,7 @@ from keras import ops
 
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
+from tfattn.mechanisms.engines import blocked, engine, local, side
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
@@ -103,7 +104,7 @@ class MultiHeadAttention(keras.layers.Layer):
         segments: Tensor | None = None,
         memory_segments: Tensor | None = None,
         remembered: tuple[Tensor, Tensor] | None = None,
-        bias: Tensor | None = None,
+        bias: Tensor | Position | None = None,
         cache: tuple[Tensor, ...] | None = None,
         training: bool | None = None,
         return_weights: bool = False,
@@ -119,7 +120,8 @@ class MultiHeadAttention(keras.layers.Layer):
             segments: (b, t), 0 = padding.
             memory_segments: (b, s), 0 = padding.
             remembered: in place of a memory, what `remember` returned for it.
-            bias: added to the scores, broadcasts to (b, h, t, s).
+            bias: added to the scores, broadcasts to (b, h, t, s); or the position of a stack that
+                gives it of columns, for scores that are not made at once.
             cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
                 `x` begins, positions, order and segments (b, s) with those of `x` in place, and
                 keys and values (b g, s, e). Returned second, with those of `x` in place: keys and
@@ -138,37 +140,71 @@ class MultiHeadAttention(keras.layers.Layer):
             if positions is None:
                 positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
             q, k = position.rotate(q, positions), position.rotate(k, positions)
+        in_order = order is None  # masks compare places in the text
         order = positions if order is None else order
         key_positions, key_order, key_segments = positions, order, segments
         if not own:
-            key_order, key_segments = None, memory_segments
+            key_positions, key_order, key_segments = None, None, memory_segments
+        begin = 0
         if cache is not None:
-            column, key_positions, key_order, key_segments, keys, values = cache
-            (k, keys), (v, values) = _put(k, keys, column), _put(v, values, column)
+            begin, key_positions, key_order, key_segments, keys, values = cache
+            (k, keys), (v, values) = _put(k, keys, begin), _put(v, values, begin)
             kept = (keys, values)
-        if position is not None:
-            bias = self._bias(position, bias, q, positions, key_positions)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
-        pooled, weights = self.attention(
+        asks = side((q,), positions, order, segments, begin)
+        asked = side((k, v), key_positions, key_order, key_segments)
+        is_own = own and cache is None and in_order
+        if return_weights:
+            pooled, kept = self._pool(asks, asked, bias, position, training, True)
+        else:
+            pooled = self._pooled(asks, asked, bias, position, training, is_own)
+        y = self.output_projection(pooled)
+        return y if kept is None else (y, kept)
+
+    def _pooled(self, asks, asked, bias, position, training, is_own):
+        """Return what is pooled, (b, t, h, e), by the engine that suits."""
+        shared = bias if isinstance(bias, Position) else None
+
+        def pool(asks, asked, given):
+            return self._pool(asks, asked, shared if given is None else given, position, training)
+
+        way = engine(self.attention.mask, asks, asked, is_own, bias)
+        if way == "local":
+            return local(pool, self.attention.mask, asks, asked)
+        if way == "dense":
+            return self._pool(asks, asked, bias, position, training)
+        kinds = [kind for kind in (position, shared) if kind is not None]
+        variables = [v for kind in kinds for v in kind.trainable_variables]
+        dropout = self.attention.dropout if self.attention.dropout.drops(training) else None
+        return blocked(pool, asks, asked, None if shared is not None else bias, variables, dropout)
+
+    def _pool(self, asks, asked, bias, position, training, return_weights=False):
+        """Return what is pooled, and the weights (b, h, t, s) if asked for."""
+        (q,), (k, v) = asks.vectors, asked.vectors
+        if isinstance(bias, Position):
+            bias = bias.bias(asks.columns, asked.columns)
+        if position is not None:
+            bias = self._bias(position, bias, q, asks.positions, asked.positions)
+        carries = position is not None and position.carries
+        pooled = self.attention(
             q,
             k,
             v,
-            positions=order,
-            segments=segments,
-            key_positions=key_order,
-            key_segments=key_segments,
+            positions=asks.order,
+            segments=asks.segments,
+            key_positions=asked.order,
+            key_segments=asked.segments,
             bias=bias,
             training=training,
-            return_weights=True,
+            return_weights=return_weights or carries,
         )
-        carried = None
-        if position is not None:
-            carried = position.carry(weights, positions, key_positions)
-        y = self.output_projection(pooled if carried is None else pooled + carried)
-        if return_weights:
-            kept = weights
-        return y if kept is None else (y, kept)
+        if not return_weights and not carries:
+            return pooled
+        pooled, weights = pooled
+        if carries:
+            pooled = pooled + position.carry(weights, asks.positions, asked.positions)
+        return (pooled, weights) if return_weights else pooled
 
     def _bias(self, position, given, q, positions, key_positions):
         """Return the sum of what is added to the scores, or None."""

@@ -19,6 +19,8 @@ Tensor = Any
 class Position(keras.layers.Layer):
     """Base of all kinds of position; each overrides the hooks that it needs."""
 
+    carries = False  # whether `carry` adds anything
+
     def build(self, *shapes):
         """Create nothing: most kinds have no weights."""
         self.built = True

@@ -156,6 +156,8 @@ class Shaw(Position):
         initializer: of A and B, (2 distance + 1, e).
     """
 
+    carries = True
+
     def __init__(
         self, head_dim: int, distance: int = 16, initializer: Any = "glorot_uniform", **kwargs
     ):

@@ -6,11 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfattn import ways
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
+from tfattn.mechanisms.engines import is_many
 from tfattn.mechanisms.positions import Position
 from tfattn.models.cache import enter, leave
+from tfattn.models.depth import through
 
 Tensor = Any
 
@@ -81,6 +84,22 @@ class Stack(keras.layers.Layer):
         if cache is not None:
             shared, kept = enter(cache, positions, positions if order is None else order, segments)
         bias = self._bias(x, cache)
+        way = ways.current()
+        if (way.remat or way.scanned) and not is_tuple and remembered is None:
+            shared = [] if self.position is None else [self.position]
+            x = through(
+                self.blocks,
+                shared,
+                x,
+                positions=positions,
+                order=order,
+                segments=segments,
+                bias=bias,
+                memory=memory,
+                memory_segments=memory_segments,
+                training=training,
+            )
+            return self._ended(x, training)
         for index, block in enumerate(self.blocks):
             made = block(
                 x,
@@ -97,9 +116,7 @@ class Stack(keras.layers.Layer):
             )
             x, *own = made if is_tuple else (made,)
             more.append(own)
-        if self.norm is not None:
-            x = self.norm(x)
-        x = self.dropout(x, training=training)
+        x = self._ended(x, training)
         answer = [x]
         if cache is not None:
             answer.append(leave(shared, [own[0] for own in more], ops.shape(x)[1]))
@@ -107,17 +124,25 @@ class Stack(keras.layers.Layer):
             answer.append([own[-1] for own in more])
         return tuple(answer) if is_tuple else x
 
+    def _ended(self, x, training):
+        x = x if self.norm is None else self.norm(x)
+        return self.dropout(x, training=training)
+
     def remember(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return what each block of a decoder keeps of a memory (b, s, d): keys and values."""
         return [block.sublayers["cross"].remember(memory) for block in self.blocks]
 
     def _bias(self, x, cache):
-        """Return the bias (1, h, t, s) of all blocks.
+        """Return the bias (1, h, t, s) of all blocks, or who gives it where it would be large.
 
         Of columns: within a segment they are as far apart as positions, and one row does for all.
         """
         if self.position is None:
             return None
+        batch, length = ops.shape(x)[:2]
+        size = length if cache is None else ops.shape(cache[1])[1]
+        if is_many((batch, length, self.position.heads), size):
+            return self.position
         columns = keys = ops.arange(ops.shape(x)[1])[None]
         if cache is not None:
             columns, keys = columns + cache[0], ops.arange(ops.shape(cache[1])[1])[None]

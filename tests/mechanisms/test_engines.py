@@ -1,0 +1,212 @@
+"""Every engine gives what the dense one gives, and its gradients."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tfattn import ways
+from tfattn.mechanisms import engines
+from tfattn.mechanisms.masks import Causal, Everything, Global, Strided, Window
+from tfattn.mechanisms.multihead import MultiHeadAttention
+from tfattn.mechanisms.positions import Rotary
+from tfattn.mechanisms.relative import Alibi, Buckets, Shaw
+
+DIM, HEADS, LENGTH = 12, 3, 43
+NEAR = Window(5, 2)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Let blocks have sixteen queries, so that there are several of them."""
+    monkeypatch.setattr(engines, "BLOCK", 1)
+
+
+def inputs(rng, length=LENGTH):
+    return ops.convert_to_tensor(rng.normal(size=(2, length, DIM)).astype("float32"))
+
+
+def packed(length=LENGTH):
+    """Return segments of two documents and padding, and positions in each."""
+    segments = np.ones((2, length), "int32")
+    segments[0, 20:] = 2
+    segments[1, 35:] = 0
+    positions = np.arange(length, dtype="int32")[None].repeat(2, axis=0)
+    positions[0, 20:] -= 20
+    return {"segments": segments, "positions": positions}
+
+
+def attention(rng, **kwargs):
+    layer = MultiHeadAttention(DIM, HEADS, **kwargs)
+    layer.build()
+    for variable in layer.weights:
+        if "seed" not in variable.path:
+            variable.assign(0.4 * rng.normal(size=variable.shape))
+    return layer
+
+
+def numbers(layer, way, x, *args, variables=None, **kwargs):
+    """Return the output, and the gradients by the input, the memory and all weights."""
+    variables = layer.trainable_variables if variables is None else variables
+    values = [ops.convert_to_tensor(v) for v in variables]
+    given = [x, *args]
+
+    def run(given, values):
+        with keras.StatelessScope(list(zip(variables, values, strict=True))):
+            return layer(*given, **kwargs)
+
+    with ways.using(attention=way):
+        if keras.backend.backend() == "jax":
+            import jax
+
+            loss = lambda *both: ops.sum(ops.sin(run(*both)))  # noqa: E731
+            found = jax.jit(jax.grad(loss, argnums=(0, 1)))(given, values)
+            return [run(given, values), *found[0], *found[1]]
+        import tensorflow as tf
+
+        @tf.function(autograph=False)
+        def step(given, values):
+            with tf.GradientTape() as tape:
+                tape.watch([given, values])
+                result = run(given, values)
+                loss = tf.reduce_sum(tf.sin(result))
+            found = tape.gradient(loss, [*given, *values])
+            return [result, *(g if g is None else tf.convert_to_tensor(g) for g in found)]
+
+        return step(given, values)
+
+
+def assert_like_dense(layer, way, close, *args, **kwargs):
+    expected = numbers(layer, "dense", *args, **kwargs)
+    found = numbers(layer, way, *args, **kwargs)
+    assert len(found) == len(expected) > 5
+    for ours, theirs in zip(found, expected, strict=True):
+        if theirs is not None:  # of a mask that lets no position be told
+            scale = max(1.0, float(ops.max(ops.abs(theirs))))
+            close(ours / scale, theirs / scale)
+
+
+MASKS = [Everything(), Causal(), Strided(3), NEAR | Global(2), ~Causal()]
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=str)
+def test_blocks_are_dense_attention_under_any_mask(mask, rng, close):
+    layer = attention(rng, mask=mask)
+    assert_like_dense(layer, "blocked", close, inputs(rng), **packed())
+    assert_like_dense(layer, "blocked", close, inputs(rng, 16))  # one block, no segments
+
+
+POSITIONS = {
+    "rotary": lambda: Rotary(10_000.0),
+    "shaw": lambda: Shaw(DIM // HEADS, 6, "random_normal"),
+    "alibi": lambda: Alibi(HEADS),
+    "buckets": lambda: Buckets(HEADS, 8, 12, initializer="random_normal"),
+}
+
+
+@pytest.mark.parametrize("way", ["blocked", "local"])
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_they_know_positions_and_train_them(kind, way, rng, close):
+    layer = attention(rng, mask=NEAR, position=POSITIONS[kind](), kv_heads=1)
+    assert_like_dense(layer, way, close, inputs(rng), **packed())
+
+
+@pytest.mark.parametrize("way", ["blocked", "local"])
+@pytest.mark.parametrize("kind", ["alibi", "buckets"])
+def test_they_ask_the_position_of_a_stack(kind, way, rng, close):
+    position = POSITIONS[kind]()
+    position.build()
+    layer = attention(rng, mask=NEAR)
+    variables = [*layer.trainable_variables, *position.trainable_variables]
+    more = {"bias": position, "variables": variables, **packed()}
+    assert_like_dense(layer, way, close, inputs(rng), **more)
+
+
+def test_blocks_add_a_bias_that_is_there(rng, close):
+    layer = attention(rng, mask=Causal())
+    for batch in (1, 2):
+        bias = rng.normal(size=(batch, HEADS, LENGTH, LENGTH)).astype("float32")
+        assert_like_dense(layer, "blocked", close, inputs(rng), bias=bias, **packed())
+
+
+def test_blocks_ask_a_memory_and_a_prefix(rng, close):
+    layer = attention(rng)
+    memory = inputs(rng, 21)
+    segments = {"memory_segments": np.array([[1] * 21, [1] * 10 + [0] * 11])}
+    assert_like_dense(layer, "blocked", close, inputs(rng), memory, **segments)
+    layer = attention(rng, mask=Causal())
+    order = np.maximum(np.arange(LENGTH) - 19, 0)[None].repeat(2, axis=0)
+    assert_like_dense(layer, "blocked", close, inputs(rng), order=order)
+
+
+WINDOWS = [Window(5, 2), Window(20, 0), Window(0, 3), Causal() & Window(17, 9), Window(40, 40)]
+
+
+@pytest.mark.parametrize("mask", WINDOWS, ids=str)
+@pytest.mark.parametrize("length", [16, 33, 64])
+def test_near_the_diagonal_is_all_that_a_window_sees(mask, length, rng, close):
+    layer = attention(rng, mask=mask)
+    segments = np.ones((2, length), "int32")
+    segments[0, length // 2 :] = 2
+    segments[1, length - 3 :] = 0
+    assert_like_dense(layer, "local", close, inputs(rng, length), segments=segments)
+    assert_like_dense(layer, "local", close, inputs(rng, length))
+
+
+def chosen(mask, length, batch=1, is_own=True, bias=None):
+    shape = (batch, length, 8, 4)
+    x = keras.KerasTensor(shape) if length is None else np.broadcast_to(np.float32(0), shape)
+    columns = keras.KerasTensor((1, None)) if length is None else np.arange(length)[None]
+    side = engines.Side((x,), None, columns, None, columns)
+    return engines.engine(mask, side, side, is_own, bias)
+
+
+def test_the_engine_is_chosen_by_mask_and_length():
+    assert chosen(Everything(), 512, 16) == "dense"
+    assert chosen(Everything(), 8192) == "blocked"
+    assert chosen(Everything(), 1024, 16) == "blocked"
+    assert chosen(NEAR, 512) == "local"
+    assert chosen(NEAR, 32) == "dense"
+    assert chosen(NEAR, 8192, is_own=False) == "blocked"
+    assert chosen(NEAR, 512, bias=np.zeros((1, 1, 512, 512))) == "dense"
+    assert chosen(NEAR, None) == chosen(Causal(), None) == "dense"
+    with ways.using(attention="local"):
+        assert chosen(Causal(), 8192) == "blocked"  # reaches back to the first
+
+
+@pytest.mark.parametrize("way", ["blocked", "local"])
+def test_weights_are_dropped_in_their_share_and_alike_in_the_gradient(way, rng, array):
+    layer = attention(rng, mask=NEAR, dropout=0.3)
+    x, steps = inputs(rng), 400
+    with ways.using(attention=way):
+        plain = array(layer(x))
+        drawn = np.stack([array(layer(x, training=True)) for _ in range(steps)])
+    error = np.abs(drawn.mean(axis=0) - plain) / (drawn.std(axis=0) / np.sqrt(steps) + 1e-6)
+    assert error.mean() == pytest.approx(0.8, abs=0.2)  # of a normal number: sqrt(2 / pi)
+    assert np.abs(drawn[0] - drawn[1]).max() > 0.01
+    blocks = drawn[:, 0, :32] - plain[0, :32]
+    both = (blocks[:, :16] * blocks[:, 16:]).mean() / blocks.std() ** 2
+    assert abs(both) < 0.02  # blocks do not share a mask
+
+
+@pytest.mark.parametrize("way", ["dense", "blocked", "local"])
+def test_the_gradient_sees_the_mask_that_was_drawn(way, rng, array):
+    """The output is linear in the values' bias, so a difference quotient is the derivative."""
+    layer = attention(rng, mask=NEAR, dropout=0.3)
+    seeds = layer.attention.dropout.seeds.state
+    state, x = array(seeds).copy(), inputs(rng)
+    bias = layer.value.bias
+    found = []
+    for moved in (0.0, 1.0):
+        seeds.assign(state)
+        bias.assign(array(bias) + moved)
+        seeds.assign(state)
+        found.append(numbers(layer, way, x, training=True, variables=[bias]))
+    ends = [array(x[0]) for x in found]
+    assert np.abs(ends[1] - ends[0]).max() > 0.1
+    seeds.assign(state)
+    step = 1e-3
+    bias.assign(array(bias) - 1.0 + step)
+    more = np.sin(array(numbers(layer, way, x, training=True, variables=[bias])[0])).sum()
+    slope = (more - np.sin(ends[0]).sum()) / step
+    assert slope == pytest.approx(float(array(found[0][-1]).sum()), rel=2e-2)

@@ -1,0 +1,190 @@
+"""Three ways to compute one attention, which agree to rounding: dense, blocked, local.
+
+    dense     the scores of all t queries with all s keys at once: b h t s numbers, of which
+              training keeps several
+    blocked   of some queries at a time, each with all its keys, and again in the gradient
+              (arXiv:2112.05682, section 2): memory is linear in the length. A row of scores is
+              there whole, so that its softmax is the plain one; the fewer queries are taken the
+              longer the rows are, and a block stays as large.
+    local     for masks that reach so far and no farther, of chunks of queries with the keys of
+              their chunk and of its neighbours: time is linear in the length too
+              (arXiv:2004.05150, section 3.1)
+
+`tfattn.using(attention="dense")` chooses one; by itself the choice is by mask and length.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from tfattn import backend, ways
+from tfattn.mechanisms.dropout import Dropout, apart
+from tfattn.mechanisms.masks import Mask, reach
+from tfattn.mechanisms.positions import Position
+
+Tensor = Any
+MANY = 2**26  # scores from which on they are computed in blocks: 256 MiB in float32
+BLOCK = 2**24  # of a block, about
+
+
+class Side(NamedTuple):
+    """Queries, or keys with their values, (b, t, h, e), and what is known of their places."""
+
+    vectors: tuple[Tensor, ...]
+    positions: Tensor | None  # (b, t) in a text
+    order: Tensor  # (b or 1, t), what masks compare
+    segments: Tensor | None  # (b, t), 0 = padding
+    columns: Tensor  # (1, t) in a row
+
+    @property
+    def size(self) -> tuple[Any, ...]:
+        """Return (b, t, h), numbers where they are known."""
+        return ops.shape(self.vectors[0])[:3]
+
+
+def side(
+    vectors: tuple[Tensor, ...],
+    positions: Tensor | None,
+    order: Tensor | None,
+    segments: Tensor | None,
+    begin: Any = 0,
+) -> Side:
+    """Return a side whose first column is `begin`; its order is by default that of columns."""
+    columns = ops.arange(ops.shape(vectors[0])[1], dtype="int32")[None] + begin
+    return Side(vectors, positions, columns if order is None else order, segments, columns)
+
+
+# From both sides and a bias to what is pooled, (b, t, h, e).
+Pool = Callable[[Side, Side, Tensor | None], Tensor]
+
+
+def engine(mask: Mask, asks: Side, asked: Side, is_own: bool, bias: Any) -> str:
+    """Return which way an attention is computed: "dense", "blocked" or "local".
+
+    Args:
+        mask: between both sides.
+        asks: the queries.
+        asked: the keys.
+        is_own: whether both are the same tokens, in the order of their positions.
+        bias: what is added to the scores, if anything.
+    """
+    wanted = ways.current().attention
+    left, right = reach(mask)
+    length = asks.columns.shape[1]  # None where it is not known
+    is_told = bias is None or isinstance(bias, Position)  # of any places
+    near = None not in (left, right) and is_own and is_told and length
+    if wanted == "local" and not near:
+        wanted = "auto"
+    if wanted != "auto":
+        return wanted
+    if near and length >= 4 * _chunk(left, right):
+        return "local"
+    return "blocked" if is_many(asks.size, asked.size[1]) else "dense"
+
+
+def is_many(size: Sequence[Any], keys: Any) -> bool:
+    """Return whether there are so many scores (b, t, h, s) that they are computed in blocks.
+
+    Args:
+        size: (b, t, h); of a batch of unknown size one row is counted.
+        keys: s.
+    """
+    wanted = ways.current().attention
+    batch, *known = (*size, keys)
+    if wanted in ("dense", "blocked") or not all(isinstance(n, int) for n in known):
+        return wanted == "blocked"
+    return _product([batch if isinstance(batch, int) else 1, *known]) > MANY
+
+
+def blocked(
+    pool: Pool,
+    asks: Side,
+    asked: Side,
+    bias: Tensor | None,
+    variables: Sequence[keras.Variable],
+    dropout: Dropout | None,
+) -> Tensor:
+    """Return what is pooled, computed for some queries at a time.
+
+    Args:
+        pool: the dense attention.
+        asks: the queries.
+        asked: the keys and values.
+        bias: (b or 1, h, t, s), added to the scores, or None.
+        variables: trained, that `pool` reads.
+        dropout: of the weights, which drops something; or None.
+    """
+    state = [] if dropout is None else [dropout.seeds.state]
+    seed = [] if dropout is None else [dropout.seeds.next()]
+    more = None if bias is None else ops.transpose(bias, (0, 2, 1, 3))  # queries second
+    count = len(asked.vectors)
+
+    def block(index, parts, whole):
+        q, positions, order, segments, columns, more = parts
+        keys = Side(tuple(whole[:count]), *whole[count : count + 4])
+        values = whole[count + 4 :]
+        if state:
+            values = [*values[:-1], apart(values[-1], index)]
+        some = None if more is None else ops.transpose(more, (0, 2, 1, 3))
+        with keras.StatelessScope(list(zip([*variables, *state], values, strict=True))):
+            return pool(Side((q,), positions, order, segments, columns), keys, some)
+
+    batch, length, heads = asks.size
+    numbers = [n for n in (batch, heads, asked.size[1]) if isinstance(n, int)]
+    size = max(16, BLOCK // _product(numbers) // 16 * 16)
+    if isinstance(length, int):
+        size = min(size, length)
+    values = [ops.convert_to_tensor(v) for v in variables]
+    whole = [*asked.vectors, *asked[1:], *values, *seed]
+    return backend.by_blocks(block, [*asks.vectors, *asks[1:], more], whole, size)
+
+
+def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:
+    """Return what is pooled by a mask that does not reach far.
+
+    Positions of a segment rise from column to column, by one or more.
+
+    Args:
+        pool: the dense attention.
+        mask: of a limited `reach`.
+        asks: the queries.
+        asked: the keys and values, of the same tokens.
+    """
+    left, right = reach(mask)
+    size, (batch, length, _) = _chunk(left, right), asks.size
+    count = -(-length // size)
+    segments = ops.ones((batch, length), "int32") if asks.segments is None else asks.segments
+    places = (asks.positions, asks.order, segments, asks.columns)
+    each = [None if x is None else ops.broadcast_to(x, (batch, length)) for x in places]
+
+    def chunks(x, before=0, after=0):  # (b n, (before + 1 + after) size, ...)
+        rest = [(0, 0)] * (len(x.shape) - 2)
+        whole = ops.pad(x, [(0, 0), (0, count * size - length), *rest])  # segments of 0
+        whole = ops.reshape(whole, (-1, count, size, *x.shape[2:]))
+        if before or after:
+            around = ops.pad(whole, [(0, 0), (before, after), (0, 0), *rest])
+            moved = [around[:, i : i + count] for i in range(before + 1 + after)]
+            whole = ops.concatenate(moved, axis=2)
+        return ops.reshape(whole, (-1, (before + 1 + after) * size, *x.shape[2:]))
+
+    def cut(vectors, *around):
+        more = (None if x is None else chunks(x, *around) for x in each)
+        return Side(tuple(chunks(x, *around) for x in vectors), *more)
+
+    keys = cut(asked.vectors, int(left > 0), int(right > 0))
+    pooled = pool(cut(asks.vectors), keys, None)  # (b n, size, h, e)
+    return ops.reshape(pooled, (-1, count * size, *pooled.shape[2:]))[:, :length]
+
+
+def _chunk(left, right):
+    """Return the places of a chunk: its neighbours hold all that the mask reaches."""
+    return max(left, right, 16)
+
+
+def _product(numbers):
+    product = 1
+    for number in numbers:
+        product *= number
+    return product
