@@ -127,7 +127,7 @@ def by_blocks(
         return ops.pad(part, [(0, 0), (0, count * size - length), *rest])
 
     loop = _loop_tensorflow if _on_tensorflow() else _loop
-    made = loop(block, [*map(padded, tensors[:cut]), *tensors[cut:]], cut, count, size)
+    made: Any = loop(block, [*map(padded, tensors[:cut]), *tensors[cut:]], cut, count, size)
     return made[:, :length]
 
 

@@ -33,6 +33,13 @@ class TrainConfig(Spec):
     precision: Literal["float32", "bfloat16"] = "bfloat16"  # of matrix products; weights in float32
     # By XLA the whole step, the elementwise stretches, or nothing; auto: by the device.
     compile: Literal["auto", "xla", "fused", "graph"] = "auto"
+    # What gradients compute again rather than keep in memory: nothing, or each block from its input
+    # (arXiv:1604.06174): a third more to compute, and of a block no more memory than its input.
+    remat: Literal["none", "block"] = "none"
+    scan: bool = False  # blocks that are alike in a loop: a deep model is compiled in seconds
+    # Scores of all queries at once, or of some at a time, whose memory is linear in the length;
+    # auto: by length. Of windows that are short beside it no others are computed.
+    attention: Literal["auto", "dense", "blocked"] = "auto"
     devices: Literal["default", "mirrored"] = "default"  # one device, or all of this machine
     seed: int = 0  # of weights, order, masks and dropout
     log_every: int = 10  # steps between lines of metrics.jsonl and points of TensorBoard

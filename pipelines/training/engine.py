@@ -55,6 +55,12 @@ class Engine:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.mode = choose_compile(train.compile)
         whole = self.mode == "xla"
+        self._how = {
+            "fused": self.mode == "fused",
+            "remat": train.remat == "block",
+            "scanned": train.scan,
+            "attention": train.attention,
+        }
         # Without AutoGraph: nothing here needs it, and TensorFlow 2.21 has none on Python 3.13.
         function = functools.partial(tf.function, autograph=False)
         self._gradients = function(self._local_gradients, jit_compile=whole)
@@ -180,7 +186,7 @@ class Engine:
         return gradients, sums
 
     def _microbatch(self, batch, divisors):
-        with ways.using(fused=self.mode == "fused"), tf.GradientTape() as tape:
+        with ways.using(**self._how), tf.GradientTape() as tape:
             sums, _ = self.objective.measure(self.model, batch, True)
             terms = {n: sums[n] / divisors[of] for n, of in self.objective.terms.items()}
             loss = tf.add_n([terms[name] for name in self.objective.losses])
@@ -202,7 +208,7 @@ class Engine:
         return rate, norm
 
     def _local_evaluation(self, batch):
-        with ways.using(fused=self.mode == "fused"):
+        with ways.using(**self._how):
             sums, outputs = self.objective.measure(self.model, batch, False)
         weights = {n: tf.reduce_sum(batch["weights"][of]) for n, of in self.objective.terms.items()}
         return sums, weights, outputs

@@ -10,7 +10,18 @@ from keras import ops
 import tfattn
 from tfattn.errors import InputError
 from tfattn.mechanisms import masks
-from tfattn.mechanisms.masks import And, Causal, Everything, Global, Mask, Not, Or, Strided, Window
+from tfattn.mechanisms.masks import (
+    And,
+    Causal,
+    Everything,
+    Global,
+    Mask,
+    Not,
+    Or,
+    Strided,
+    Window,
+    reach,
+)
 
 COMBINATORS = {And, Or, Not}
 DRAWN = [
@@ -128,3 +139,26 @@ def test_masks_of_other_kinds_or_values_differ():
     kinds = {Everything(), Causal(), Window(1, 2), Window(2, 1), Global(1), Strided(1)}
     assert len(kinds) == 6
     assert tfattn.Causal() == Causal()
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (Everything(), (None, None)),
+        (Causal(), (None, 0)),
+        (Window(3, 1), (3, 1)),
+        (Causal() & Window(3, 1), (3, 0)),
+        (Window(3, 1) | Window(0, 2), (3, 2)),
+        (Window(3, 1) | Causal(), (None, 1)),
+        (Window(3, 1) | Global(1), (None, None)),
+        (~Window(3, 1), (None, None)),
+        (Window(3, 1) & ~Window(1, 0), (3, 1)),
+    ],
+    ids=str,
+)
+def test_the_reach_of_a_mask_bounds_what_it_allows(mask, expected):
+    assert reach(mask) == expected
+    q, k = np.arange(8)[:, None], np.arange(8)[None]
+    allowed = np.broadcast_to(mask(q, k), (8, 8))
+    for way, far in zip((q - k, k - q), expected, strict=True):
+        assert far is None or way[allowed].max() <= far

@@ -20,7 +20,7 @@ import keras
 from keras import ops
 
 from tfattn import backend, ways
-from tfattn.mechanisms.dropout import Dropout, apart
+from tfattn.mechanisms.dropout import apart
 from tfattn.mechanisms.masks import Mask, reach
 from tfattn.mechanisms.positions import Position
 
@@ -104,7 +104,7 @@ def blocked(
     asked: Side,
     bias: Tensor | None,
     variables: Sequence[keras.Variable],
-    dropout: Dropout | None,
+    seeds: keras.random.SeedGenerator | None,
 ) -> Tensor:
     """Return what is pooled, computed for some queries at a time.
 
@@ -114,10 +114,9 @@ def blocked(
         asked: the keys and values.
         bias: (b or 1, h, t, s), added to the scores, or None.
         variables: trained, that `pool` reads.
-        dropout: of the weights, which drops something; or None.
+        seeds: of the dropout of weights, where it drops some.
     """
-    state = [] if dropout is None else [dropout.seeds.state]
-    seed = [] if dropout is None else [dropout.seeds.next()]
+    state, seed = ([], []) if seeds is None else ([seeds.state], [seeds.next()])
     more = None if bias is None else ops.transpose(bias, (0, 2, 1, 3))  # queries second
     count = len(asked.vectors)
 
@@ -152,7 +151,7 @@ def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:
         asks: the queries.
         asked: the keys and values, of the same tokens.
     """
-    left, right = reach(mask)
+    left, right = (far or 0 for far in reach(mask))
     size, (batch, length, _) = _chunk(left, right), asks.size
     count = -(-length // size)
     segments = ops.ones((batch, length), "int32") if asks.segments is None else asks.segments

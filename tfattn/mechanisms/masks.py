@@ -177,12 +177,17 @@ def reach(mask: Mask) -> tuple[int | None, int | None]:
         return mask.left, mask.right
     if not isinstance(mask, And | Or):
         return None, None
-    both = zip(reach(mask.first), reach(mask.second), strict=True)
-    if isinstance(mask, Or):
-        left, right = (None if None in sides else max(sides) for sides in both)
-    else:
-        left, right = (min((n for n in sides if n is not None), default=None) for sides in both)
-    return left, right
+    left, right = zip(reach(mask.first), reach(mask.second), strict=True)
+    joined = _farther if isinstance(mask, Or) else _nearer
+    return joined(*left), joined(*right)
+
+
+def _farther(a, b):
+    return None if a is None or b is None else max(a, b)
+
+
+def _nearer(a, b):
+    return min((n for n in (a, b) if n is not None), default=None)
 
 
 def is_causal(mask: Mask) -> bool:

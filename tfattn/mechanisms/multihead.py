@@ -176,8 +176,8 @@ class MultiHeadAttention(keras.layers.Layer):
             return self._pool(asks, asked, bias, position, training)
         kinds = [kind for kind in (position, shared) if kind is not None]
         variables = [v for kind in kinds for v in kind.trainable_variables]
-        dropout = self.attention.dropout if self.attention.dropout.drops(training) else None
-        return blocked(pool, asks, asked, None if shared is not None else bias, variables, dropout)
+        seeds = self.attention.dropout.seeds if training else None
+        return blocked(pool, asks, asked, None if shared is not None else bias, variables, seeds)
 
     def _pool(self, asks, asked, bias, position, training, return_weights=False):
         """Return what is pooled, and the weights (b, h, t, s) if asked for."""
@@ -202,7 +202,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if not return_weights and not carries:
             return pooled
         pooled, weights = pooled
-        if carries:
+        if position is not None and carries:
             pooled = pooled + position.carry(weights, asks.positions, asked.positions)
         return (pooled, weights) if return_weights else pooled
 

@@ -19,7 +19,6 @@ from tfattn import backend, ways
 from tfattn.mechanisms import nested
 
 Tensor = Any
-Layer = keras.layers.Layer
 
 
 class Pure:
@@ -30,7 +29,7 @@ class Pure:
         shared: layers that are not theirs and that they read, such as the position of a stack.
     """
 
-    def __init__(self, blocks: Sequence[Layer], shared: Sequence[Layer]):
+    def __init__(self, blocks: Sequence[keras.layers.Layer], shared: Sequence[keras.layers.Layer]):
         self.blocks = blocks
         self.own = [v for layer in blocks for v in layer.variables]
         self.shared = [v for layer in shared for v in layer.variables]
@@ -39,7 +38,7 @@ class Pure:
 
     def values(self) -> list[Tensor]:
         """Return those of the blocks' variables now."""
-        return [ops.convert_to_tensor(v) for v in self.own]
+        return [v.value for v in self.own]
 
     def run(self, x: Tensor, values: Sequence[Tensor], given: dict[str, Any]) -> list[Tensor]:
         """Return what the last block makes of `x`, and what moved of the variables.
@@ -49,7 +48,7 @@ class Pure:
             values: of the blocks' variables.
             given: further arguments, tensors or not.
         """
-        shared = [ops.convert_to_tensor(v) for v in self.shared]
+        shared = [v.value for v in self.shared]
         names = [name for name, value in given.items() if ops.is_tensor(value)]
         ends = len(values), len(values) + len(shared)
 
@@ -71,7 +70,12 @@ class Pure:
             self.own[index].assign(value)
 
 
-def through(blocks: Sequence[Layer], shared: Sequence[Layer], x: Tensor, **given: Any) -> Tensor:
+def through(
+    blocks: Sequence[keras.layers.Layer],
+    shared: Sequence[keras.layers.Layer],
+    x: Tensor,
+    **given: Any,
+) -> Tensor:
     """Return what the last of the blocks makes of `x`, in the ways of now.
 
     Args:
@@ -94,14 +98,14 @@ def through(blocks: Sequence[Layer], shared: Sequence[Layer], x: Tensor, **given
         x, *moved = groups[0].run(carried[0], now, given)
         return (x,), tuple(moved)
 
-    types = [groups[0].own[i].dtype for i in groups[0].moving]
+    types = [rows[i].dtype for i in groups[0].moving]
     (x,), moved = backend.scan(step, (x,), tuple(rows), types)
     for index, group in enumerate(groups):
         group.move([values[index] for values in moved])
     return x
 
 
-def period(blocks: Sequence[Layer]) -> int:
+def period(blocks: Sequence[keras.layers.Layer]) -> int:
     """Return after how many blocks the same come again; all, where they do not."""
     told = [_told(nested.to_config(block)) for block in blocks]
     for count in range(1, len(blocks)):
