@@ -11,6 +11,7 @@ import numpy as np
 from tfattn.families import preset
 from tfattn.models.config import EncoderDecoderConfig, TransformerConfig
 from tfattn.models.model_config import ModelConfig, changed
+from tfattn.models.step import Step
 from tfattn.models.vision_config import VisionConfig
 
 CLASSES = 10  # of images
@@ -66,31 +67,19 @@ class Work:
         targets = draw.integers(FIRST, self.vocab_size, places.shape)
         return {"tokens": tokens, "places": np.sort(places, axis=1), "targets": targets}
 
-    def flops(self) -> float:
-        """Return the matrix-product FLOPs of a step, where logits are taken of what is told."""
-        config: Any = self.config
-        if self.kind == "images":
-            places, rows, columns = config.places(), *config.grid()
-            products = config.products_per_place(places) * places
-            products += rows * columns * config.patch_size() * config.dim + config.dim * CLASSES
-            return 6 * self.batch * products
-        if self.kind == "pairs":
-            # A memory's keys and values come from the source, and are asked by the target.
-            encoder, side = config.encoder, config.decoder
-            width, source, target = side.heads * side.head_width(), self.length, self.target
-            memory = 2 * side.dim * width * (source - target) + 2 * source * target * width
-            own = encoder.flops_per_token(source) * source
-            own += side.flops_per_token(target, 1.0) * target
-            return self.batch * (own + 6 * side.depth * memory)
+    @property
+    def step(self) -> Step:
+        """Return what a step reads; logits are taken of what is told."""
         told = MASKED if self.kind == "masked" else 1.0
-        return self.units() * config.flops_per_token(self.length, told)
+        return Step(self.batch, self.length, self.target, told, CLASSES)
+
+    def flops(self) -> float:
+        """Return the matrix-product FLOPs of a step."""
+        return self.config.training_flops(self.step)
 
     def units(self) -> int:
         """Return how many tokens, or patches, a step has."""
-        config = self.config
-        if isinstance(config, VisionConfig):
-            return self.batch * config.places()
-        return self.batch * (self.length + self.target)
+        return self.batch * self.config.places(self.step)
 
 
 WORKS = {

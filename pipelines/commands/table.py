@@ -13,6 +13,7 @@ from pipelines import recipes
 from pipelines.commands import flags
 from pipelines.commands.fewshot import FewShot
 from pipelines.commands.finished import Evaluate, Export, Fill, Generate
+from pipelines.commands.plan import Plan
 from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
 from pipelines.commands.translate import Translate
@@ -38,6 +39,7 @@ COMMANDS = {
     "fewshot": FewShot,
     "fill": Fill,
     "generate": Generate,
+    "plan": Plan,
     "presets": Presets,
     "demo": Demo,
     "scaling": Scaling,
@@ -58,7 +60,7 @@ def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
         found, repeated = _repeat(name, given)
     elif name == "scaling":
         found = scaling_defaults(seen, words)
-    elif preset is not None:
+    elif name == "pretrain" and preset is not None:
         own: dict[str, Any] = {"data": preset.data, "train": preset.train}
         found = Pretrain(**own, objective=preset.objective)
     elif name == "pretrain" and getattr(seen, "init", None):

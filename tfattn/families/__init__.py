@@ -1,8 +1,11 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
+from typing import Any
+
 from tfattn.errors import InputError
 from tfattn.families import bert, gpt1, gpt2, gpt3, llama, recurrent, t5, transformer, vit
 from tfattn.families.format import Format
+from tfattn.models.config import Head
 from tfattn.models.model_config import ModelConfig
 from tfattn.spec import unknown
 
@@ -36,3 +39,14 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise InputError(f"model: {unknown('preset', name, PRESETS)}")
     return PRESETS[name]
+
+
+def pretraining_head(name: str) -> Head:
+    """Return the head that the preset called `name` is pretrained with.
+
+    Raises:
+        InputError: no such preset; the nearest one is named.
+    """
+    preset(name)
+    family: Any = next(family for family in FAMILIES.values() if name in family.PRESETS)
+    return family.head(name) if hasattr(family, "head") else family.HEAD

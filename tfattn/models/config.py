@@ -10,6 +10,7 @@ from typing import Literal
 
 from tfattn.errors import InputError
 from tfattn.models.stack_config import StackConfig
+from tfattn.models.step import Step
 from tfattn.spec import Spec
 
 
@@ -120,6 +121,14 @@ class TransformerConfig(StackConfig):
         forward = self.products_per_place(length)
         return 6 * (forward + predictions * self.dim * (self.vocab_size + self.dim))
 
+    def places(self, step: Step) -> int:
+        """Return how many tokens a row has."""
+        return step.length
+
+    def training_flops(self, step: Step) -> float:
+        """Return the matrix-product FLOPs of a training step; see `flops_per_token`."""
+        return step.rows * step.length * self.flops_per_token(step.length, step.told)
+
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig(Spec):
@@ -182,6 +191,24 @@ class EncoderDecoderConfig(Spec):
         """Return the exact number of parameters without allocating any."""
         total = self.encoder.parameter_count() + self.decoder.parameter_count(heads)
         return total - self.shared * self.decoder.stem_count()
+
+    def places(self, step: Step) -> int:
+        """Return how many tokens a row has on both sides."""
+        return step.length + step.target
+
+    def training_flops(self, step: Step) -> float:
+        """Return the matrix-product FLOPs of a training step.
+
+        A memory's keys and values are made of the s tokens of the source, and asked by the t of the
+        target: per block of the decoder 2 d w (s - t) more products than if it were its own source,
+        and 2 s t w of pairs, where w is the width of all heads together.
+        """
+        side, source, target = self.decoder, step.length, step.target
+        width = side.heads * side.head_width()
+        memory = 2 * side.dim * width * (source - target) + 2 * source * target * width
+        own = self.encoder.flops_per_token(source) * source
+        own += side.flops_per_token(target, step.told) * target
+        return step.rows * (own + 6 * side.depth * memory)
 
 
 def needs_pooler(heads: Iterable[Head]) -> bool:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tfattn.errors import InputError
 from tfattn.models.config import Head, Tokens
+from tfattn.models.step import Step
 from tfattn.spec import Spec
 
 GATES = {"gru": 3, "lstm": 4}  # kernels of a cell
@@ -127,6 +128,34 @@ class RecurrentConfig(Spec):
     def non_embedding_count(self) -> int:
         """Return the exact number of parameters without embeddings and heads."""
         return self.parameter_count() - self._embeddings()
+
+    def places(self, step: Step) -> int:
+        """Return how many tokens a row has on both sides."""
+        return step.length + step.target
+
+    def training_flops(self, step: Step) -> float:
+        """Return the matrix-product FLOPs of a training step.
+
+        Every kernel is read once a token, forward; an attention reads the memory once for its keys,
+        and for each pair of a source's and a target's token there are the score and the sum. Two
+        FLOPs a multiplication, backward twice the forward (arXiv:2001.08361, section 2.1).
+        """
+        u, above, gates = self.hidden_dim, self.depth - 1, GATES[self.cell]
+        memory, context, compared = self.memory_dim(), self.context_dim(), self.attention_dim or 0
+        read = memory * gates * (self.dim + u + above * (memory + u))
+        written = gates * u * (self.dim + context + u + above * 2 * u)
+        pairs = 0
+        if self.attention is not None:
+            read += memory * compared
+            written += u * compared
+            pairs = (compared or u) + memory
+        if self.readout == "maxout":
+            written += (u + self.dim + context) * u
+        written += step.told * self.output_dim() * self.vocab_size
+        first = u * u * self.states() if self.bidirectional else 0  # of the decoder's states
+        source, target = step.length, step.target
+        products = source * read + target * written + source * target * pairs + first
+        return 6 * step.rows * products
 
     def _embeddings(self):
         rows = self.vocab_size + (0 if self.shared else self.source_vocabulary())

@@ -6,6 +6,7 @@ from typing import Literal
 from tfattn.errors import InputError
 from tfattn.models.config import Classify, Head, needs_pooler
 from tfattn.models.stack_config import StackConfig
+from tfattn.models.step import Step
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class VisionConfig(StackConfig):
         """Return how many patches an image has, down and across."""
         return self.height // self.patch, self.width // self.patch
 
-    def places(self) -> int:
+    def places(self, step: Step | None = None) -> int:
         """Return how many places a row has: the class token, if any, and the patches."""
         rows, columns = self.grid()
         return rows * columns + self.class_token
@@ -100,3 +101,13 @@ class VisionConfig(StackConfig):
                 total += (d + 1) * head.dim + head.dim + head.stack().stack_count()
                 total += (head.dim + 1) * self.patch_size()
         return total
+
+    def training_flops(self, step: Step) -> float:
+        """Return the matrix-product FLOPs of a training step on images with labels.
+
+        Two FLOPs a multiplication, backward twice the forward (arXiv:2001.08361, section 2.1).
+        """
+        places, (rows, columns) = self.places(), self.grid()
+        products = self.products_per_place(places) * places
+        products += rows * columns * self.patch_size() * self.dim + self.dim * step.classes
+        return 6 * step.rows * products
