@@ -74,12 +74,12 @@ class Worker:
             raise RuntimeError(said[-1] if said else "it ended and said nothing")
         return json.loads(line)
 
-    def turn(self) -> float:
-        """Return the seconds of one more time."""
+    def turn(self) -> dict[str, float]:
+        """Return the `seconds` of one more time, and those of the CPU, `cpu`."""
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return self.answer()["seconds"]
+        return self.answer()
 
     def close(self) -> None:
         """End it."""
@@ -88,8 +88,17 @@ class Worker:
             pass
 
 
-def in_turn(contestants: Mapping[str, Contestant], rounds: int, logs: Path) -> dict[str, Times]:
-    """Return the times of every contestant; one that cannot run says why in `failed`."""
+def in_turn(
+    contestants: Mapping[str, Contestant], rounds: int, logs: Path, clock: str = "seconds"
+) -> dict[str, Times]:
+    """Return the times of every contestant; one that cannot run says why in `failed`.
+
+    Args:
+        contestants: by name.
+        rounds: how often each does its work.
+        logs: receives what they print.
+        clock: "seconds" of the wall, or "cpu" seconds of all threads and processes together.
+    """
     logs.mkdir(parents=True, exist_ok=True)
     found = {name: Times() for name in contestants}
     workers: dict[str, Worker] = {}
@@ -109,7 +118,7 @@ def in_turn(contestants: Mapping[str, Contestant], rounds: int, logs: Path) -> d
         with bar("rounds", rounds) as report:
             for number in range(1, rounds + 1):
                 for name, worker in workers.items():
-                    found[name].rounds.append(worker.turn())
+                    found[name].rounds.append(worker.turn()[clock])
                 report(number, "")
     finally:
         for worker in workers.values():
@@ -129,7 +138,7 @@ def ratios(found: Mapping[str, Times], base: str) -> dict[str, tuple[float, floa
 
 
 def tell(
-    title: str, found: Mapping[str, Times], base: str, units: int, flops: float, out: Path
+    title: str, found: Mapping[str, Times], base: str, units: int, flops: float | None, out: Path
 ) -> None:
     """Print the table, and write it to `out` as JSON.
 
@@ -138,11 +147,12 @@ def tell(
         found: times by contestant.
         base: the one that all are compared with.
         units: tokens or patches that a contestant takes at a time.
-        flops: of the matrix products of it, without which none can do.
+        flops: of the matrix products of it, without which none can do; None = there are none.
         out: receives JSON.
     """
     table, faster = Table(title=title, title_justify="left"), ratios(found, base)
     columns = ("times as fast", "middle half", "median ms", "units/s", "GFLOP/s", "first s")
+    columns = [column for column in columns if flops is not None or column != "GFLOP/s"]
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left")
     rows = {}
@@ -153,9 +163,10 @@ def tell(
             continue
         ratio, low, high = faster[name]
         median, first = times.median, times.ready + times.first
-        cells = (f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{median * 1e3:.1f}")
-        more = (f"{units / median:,.0f}", f"{flops / median / 1e9:.0f}", f"{first:.1f}")
-        table.add_row(name, *cells, *more)
+        cells = [f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{median * 1e3:.1f}"]
+        cells += [f"{units / median:,.0f}"]
+        cells += [] if flops is None else [f"{flops / median / 1e9:.0f}"]
+        table.add_row(name, *cells, f"{first:.1f}")
         rows[name] = {"ratio": ratio, "middle_half": [low, high], "first": times.first}
         rows[name] |= {"ready": times.ready, "seconds": times.rounds}
     console.print(table)

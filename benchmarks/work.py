@@ -1,9 +1,11 @@
-"""What is trained in a comparison: a size, and one batch of it in numpy that all contestants take.
+"""What is done in a comparison: a size, and what of it all contestants take, in numpy or as texts.
 
 Imports neither Keras nor TensorFlow, so that contestants without them can read it.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,6 +121,33 @@ class Writing:
         config: Any = self.config
         mean = self.prompt + self.tokens / 2  # that a token looks at
         return self.batch * self.tokens * config.flops_per_token(int(mean), 1.0) / 3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Texts that become batches of masked tokens."""
+
+    file: str  # of JSON objects with a `text`, one a line
+    vocabulary: str  # folder of a BERT vocabulary
+    length: int = 128  # tokens a row
+    batch: int = 32  # rows
+    times: int = 1  # that the texts are read, one time after another
+    chunk: int = 1000  # texts that are tokenized at once
+
+    def texts(self) -> list[str]:
+        """Return all texts, so many times."""
+        lines = Path(self.file).read_text(encoding="utf-8").split("\n")
+        return [json.loads(line)["text"] for line in lines if line] * self.times
+
+    def chunks(self) -> list[list[str]]:
+        """Return the texts in chunks."""
+        texts = self.texts()
+        return [texts[i : i + self.chunk] for i in range(0, len(texts), self.chunk)]
+
+    @property
+    def predictions(self) -> int:
+        """Return how many tokens of a row are masked at most."""
+        return round(MASKED * self.length)
 
 
 def tensors(arrays: dict[str, np.ndarray], convert: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A contestant in a process of its own: `python -m benchmarks.worker MODULE JSON`.
 
 The module has a `contestant(**given)` that returns a function which does the work once. For each
-line that comes in the work is done, and a line of JSON goes out with the seconds that it took; one
-comes out before, with those of the first time, and how long it took to be ready.
+line that comes in the work is done, and a line of JSON goes out with the seconds that it took, and
+those that its threads and child processes were at work; one comes out before, with the seconds of
+the first time, and how long it took to be ready.
 """
 
 import importlib
@@ -20,15 +21,21 @@ def main() -> None:
     module, given = sys.argv[1:]
     work = importlib.import_module(module).contestant(**json.loads(given))
 
-    def seconds() -> float:
-        start = time.perf_counter()
+    def taken() -> dict[str, float]:
+        start, busy = time.perf_counter(), _busy()
         work()
-        return time.perf_counter() - start
+        return {"seconds": time.perf_counter() - start, "cpu": _busy() - busy}
 
     ready = time.perf_counter() - began
-    answers.write(json.dumps({"ready": ready, "first": seconds()}) + "\n")
+    answers.write(json.dumps({"ready": ready, "first": taken()["seconds"]}) + "\n")
     for _ in sys.stdin:
-        answers.write(json.dumps({"seconds": seconds()}) + "\n")
+        answers.write(json.dumps(taken()) + "\n")
+
+
+def _busy() -> float:
+    """Return the CPU seconds of this process so far, and of its children that have ended."""
+    used = os.times()
+    return time.process_time() + used.children_user + used.children_system
 
 
 if __name__ == "__main__":

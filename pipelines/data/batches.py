@@ -18,6 +18,7 @@ from tfattn.errors import InputError
 
 Batch = dict[str, Any]
 ORDER = 255  # a purpose of random numbers that no objective has
+TOGETHER, PLACES = 8, 2**15  # batches that are made at once, and numbers of a kind in all of them
 
 
 class Rows(Protocol):
@@ -47,6 +48,8 @@ class Batches:
         size: rows a batch.
         seed: of the order.
         draws: from epoch (b,) and row (b,), the random draws that reading these rows takes.
+        by_row: whether what becomes of a row, its width too, hangs on it alone, so that a stream
+            may make several batches at once: of small ones, calls take longer than the work.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Batches:
         size: int,
         seed: int,
         draws: Draws = lambda epoch, row: (),
+        by_row: bool = False,
     ):
         self.rows, self.transform, self.size, self.seed = rows, transform, size, seed
         self.draws = draws
@@ -65,6 +69,8 @@ class Batches:
             name: tf.TensorSpec((None, *array.shape[1:]), array.dtype)
             for name, array in first.items()
         }
+        widest = max(array.size for array in first.values())
+        self._together = min(max(PLACES // (size * widest), 1), TOGETHER) if by_row else 1
 
     @property
     def steps_per_epoch(self) -> float:
@@ -73,15 +79,29 @@ class Batches:
 
     def at(self, step: tf.Tensor | int) -> Batch:
         """Return the batch of one step."""
-        number = tf.cast(step, tf.int64) * self.size + tf.range(self.size, dtype=tf.int64)
+        return self._from(step, self.size)
+
+    def _from(self, step, count):
+        """Return so many examples, from the first one of a step on."""
+        number = tf.cast(step, tf.int64) * self.size + tf.range(count, dtype=tf.int64)
         epoch, place = number // len(self.rows), number % len(self.rows)
         row = shuffled(place, len(self.rows), bits(self.seed, ORDER, epoch, epoch * 0, 3))
         return self.transform(self._read(epoch, row), epoch, row)
 
     def stream(self, first: int, last: int) -> tf.data.Dataset:
         """Return the batches of the steps from `first` to before `last`."""
-        steps = tf.data.Dataset.range(first, last)
-        return self._map(steps, self.at)
+        count = self._together
+        if count == 1:
+            return self._map(tf.data.Dataset.range(first, last), self.at)
+
+        def several(step):
+            def parted(x):
+                return tf.reshape(x, [count, self.size, *x.shape[1:]])
+
+            return tf.nest.map_structure(parted, self._from(step, count * self.size))
+
+        groups = self._map(tf.data.Dataset.range(first, last, count), several)
+        return groups.unbatch().take(last - first)  # the last group may go beyond
 
     def in_order(self, limit: int | None = None) -> tf.data.Dataset:
         """Return every row once, for evaluation, as at most `limit` batches.
@@ -121,7 +141,7 @@ class Batches:
         # One alone comes as it is where nothing is traced.
         arrays = tf.nest.flatten(tf.numpy_function(read, inputs, dtypes, stateful=False))
         for array, name in zip(arrays, names, strict=True):
-            array.set_shape((self.size, *self._signature[name].shape[1:]))
+            array.set_shape((*row.shape, *self._signature[name].shape[1:]))
         return dict(zip(names, arrays, strict=True))
 
 

@@ -58,6 +58,8 @@ class PackedRows:
         order = np.argsort(rows, kind="stable")  # within a row as in the store
         self._starts, self._sizes = starts[order], sizes[order]
         self._splits = np.concatenate([[0], np.cumsum(np.bincount(rows))])  # of pieces into rows
+        # Places at the end of each row that hold [PAD].
+        self._empty = length - np.add.reduceat(self._sizes + 2, self._splits[:-1])
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -66,28 +68,29 @@ class PackedRows:
     @property
     def padding_share(self) -> float:
         """Share of all places that hold [PAD]."""
-        return 1 - float(np.sum(self._sizes + 2)) / (len(self) * self.length)
+        return float(np.sum(self._empty)) / (len(self) * self.length)
 
     def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Return `tokens`, `segments` and `positions` of these rows, (b, t) int32 each."""
         indices = checked(indices, len(self))
         counts = self._splits[indices + 1] - self._splits[indices]
         pieces = ranges(self._splits[indices], counts)
-        starts, sizes = self._starts[pieces], self._sizes[pieces]
-        widths = sizes + 2
-        before = np.cumsum(widths) - widths  # tokens before each piece, in all rows
-        rows = np.repeat(np.arange(len(indices)), counts)
-        places = rows * self.length + before - np.repeat(before[np.cumsum(counts) - counts], counts)
+        widths = self._sizes[pieces] + 2
+        empty, ends = self._empty[indices], np.arange(1, len(indices) + 1) * self.length
+        begins = np.cumsum(widths) - widths + np.repeat(np.cumsum(empty) - empty, counts)
+        place = np.arange(len(indices) * self.length)
+        spans = np.diff(begins, append=len(place))  # each with the empty places after it
 
-        shape = (len(indices), self.length)
-        tokens = np.full(shape, self.pad_id, np.int32)
-        segments, positions = np.zeros((2, *shape), np.int32)
-        tokens.flat[places] = self.start_id
-        tokens.flat[ranges(places + 1, sizes)] = self.store.tokens[ranges(starts, sizes)]
-        tokens.flat[places + 1 + sizes] = self.separator_id
-        segments.flat[ranges(places, widths)] = np.repeat(1 + ranges(0 * counts, counts), widths)
-        positions.flat[ranges(places, widths)] = ranges(0 * widths, widths)
-        return {"tokens": tokens, "segments": segments, "positions": positions}
+        source = place + np.repeat(self._starts[pieces] - begins - 1, spans)
+        tokens = np.asarray(self.store.tokens).take(source, mode="clip").astype(np.int32)
+        segments = np.repeat(1 + ranges(0 * counts, counts).astype(np.int32), spans)
+        positions = (place - np.repeat(begins, spans)).astype(np.int32)
+        tokens[begins] = self.start_id
+        tokens[begins + widths - 1] = self.separator_id
+        padding = ranges(ends - empty, empty)
+        tokens[padding], segments[padding], positions[padding] = self.pad_id, 0, 0
+        found = {"tokens": tokens, "segments": segments, "positions": positions}
+        return {name: array.reshape(-1, self.length) for name, array in found.items()}
 
 
 class PairRows:

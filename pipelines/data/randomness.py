@@ -10,7 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 
-def uniform(seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
+def uniform(
+    seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int | tf.Tensor
+) -> tf.Tensor:
     """Return numbers in [0, 1), (b, columns), that depend on nothing but the arguments.
 
     Args:
@@ -19,21 +21,23 @@ def uniform(seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: 
             read, for it is 0 where all arguments are 0.
         epoch: (b,) int64.
         row: (b,) int64.
-        columns: numbers a row.
+        columns: numbers a row; or which of them alone, (b, n) int32.
     """
     random = tf.bitwise.right_shift(bits(seed, purpose, epoch, row, columns), 8)
     return tf.cast(random, tf.float32) * 2.0**-24
 
 
-def bits(seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int) -> tf.Tensor:
+def bits(
+    seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int | tf.Tensor
+) -> tf.Tensor:
     """Return 32 random bits each, (b, columns) uint32; the arguments are those of `uniform`."""
     base = tf.cast(tf.cast(seed, tf.int64) & 0xFFFFFFFF, tf.uint32) * 0x9E3779B9
     key = _mix(base + tf.constant(purpose * 0x85EBCA6B % 2**32, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(epoch, tf.uint32)))
     key = _mix(key + tf.cast(row & 0xFFFFFFFF, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(tf.bitwise.right_shift(row, 32), tf.uint32)))
-    counter = tf.cast(tf.range(columns, dtype=tf.int32), tf.uint32)
-    return _mix(_mix(key[:, None] + counter[None, :] * 0x9E3779B1))
+    which = columns if tf.is_tensor(columns) else tf.range(columns, dtype=tf.int32)[None]
+    return _mix(_mix(key[:, None] + tf.cast(which, tf.uint32) * 0x9E3779B1))
 
 
 def _mix(x: tf.Tensor) -> tf.Tensor:

@@ -18,6 +18,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from pipelines.data.threads import mapped
 from tfattn.errors import InputError
 from tfattn.spec import Spec
 
@@ -40,7 +41,7 @@ class Encoder(Protocol):
         ...
 
     def encode_batch(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of all texts in one array, and the length of each text."""
+        """Return the ids of all texts in one array, and the length of each; from any thread."""
         ...
 
 
@@ -135,11 +136,12 @@ def write_store(
     source: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Store:
-    """Encode the documents, a chunk at a time, into a new store.
+    """Encode the documents, in chunks and on all cores, into a new store.
 
-    Documents without a token are left out. All is written to a folder beside it, `.NAME.partial`,
-    synced, and renamed: no crash leaves what looks like a store, and the next writer clears what a
-    dead one left. `progress` is called with the documents read and the tokens written so far.
+    Documents are read in this thread, no more than a few chunks ahead of what is written; those
+    without a token are left out. All is written to a folder beside it, `.NAME.partial`, synced, and
+    renamed: no crash leaves what looks like a store, and the next writer clears what a dead one
+    left. `progress` is called with the documents read and the tokens written so far.
 
     Raises:
         InputError: no tokens in the documents, or `folder` is taken or being written.
@@ -160,8 +162,7 @@ def write_store(
                 sums[name].update(data)
 
             write(OFFSETS, np.zeros(1, "<u8"))
-            for chunk in _chunks(documents):
-                ids, lengths = tokenizer.encode_batch(chunk)
+            for chunk, (ids, lengths) in mapped(tokenizer.encode_batch, _chunks(documents)):
                 lengths = lengths[lengths > 0]
                 write(TOKENS, ids.astype(dtype))
                 write(OFFSETS, (total + np.cumsum(lengths)).astype("<u8"))

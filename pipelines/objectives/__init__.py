@@ -29,6 +29,7 @@ class Objective(Protocol):
     losses: tuple[str, ...]  # the terms whose sum is minimised
     selects: tuple[str, bool]  # metric of an evaluation that chooses the best, and whether more is
     unit: str = "tokens"  # of the speed
+    by_row: bool = False  # whether what becomes of a row hangs on it alone, not on its batch
 
     def batch(self, rows: dict[str, tf.Tensor], epoch: tf.Tensor, row: tf.Tensor) -> Batch:
         """Turn rows into features, targets and weights."""

@@ -29,6 +29,8 @@ class CausalLM(Objective):
         seed: of the draws.
     """
 
+    by_row = True
+
     def __init__(
         self, spec: recipes.CausalLM, head: Tokens, bytes_per_target: float = 0.0, seed: int = 0
     ):

@@ -21,6 +21,8 @@ class MaskedLM(Objective):
     by (seed, epoch, row): dynamic, and exactly repeatable.
     """
 
+    by_row = True
+
     def __init__(self, spec: recipes.MaskedLM, tokenizer: WordPiece, length: int, seed: int):
         self.spec, self.tokenizer, self.seed, self.length = spec, tokenizer, seed, length
         self.predictions = max(1, round(spec.rate * length))
@@ -49,20 +51,19 @@ class MaskedLM(Objective):
         edges = (tokens == self.tokenizer.start_id) | (tokens == self.tokenizer.separator_id)
         eligible = (segments != 0) & tf.logical_not(edges)
         places, weights = self._choose(tokens, eligible, edges, epoch, row)
-        chosen = (
-            tf.reduce_max(tf.one_hot(places, self.length) * weights[..., None], axis=1) > 0
-        )  # (b, t)
-        fate = uniform(self.seed, FATE, epoch, row, self.length)
-        index = uniform(self.seed, REPLACEMENT, epoch, row, self.length) * len(self._ordinary)
+        stood = tf.gather(tokens, places, batch_dims=1)
+        fate = uniform(self.seed, FATE, epoch, row, places)
+        index = uniform(self.seed, REPLACEMENT, epoch, row, places) * len(self._ordinary)
         random = tf.gather(self._ordinary, tf.cast(index, tf.int32))
-        masked = tf.where(fate < 0.8, self.tokenizer.mask_id, tf.where(fate < 0.9, random, tokens))
+        masked = tf.where(fate < 0.8, self.tokenizer.mask_id, tf.where(fate < 0.9, random, stood))
+        masked = tf.where(weights > 0, masked, stood)
         features = {
-            "tokens": tf.where(chosen, masked, tokens),
+            "tokens": _replaced(tokens, places, masked),
             "segments": segments,
             "positions": rows["positions"],
             "predict_positions": places,
         }
-        targets = {"mlm": tf.gather(tokens, places, batch_dims=1)}
+        targets = {"mlm": stood}
         divisors = {"mlm": weights}
         if self.spec.next_sentence:
             features["types"] = rows["types"]
@@ -77,18 +78,17 @@ class MaskedLM(Objective):
             starts = edges | ~tf.gather(self._continues, tokens)
             word = tf.cumsum(tf.cast(starts, tf.int32), axis=1) - 1
             score = tf.gather(score, tf.maximum(word, 0), batch_dims=1)
-        score = tf.where(eligible, score, 2.0)  # what is not eligible comes last
-        order = tf.argsort(score, axis=1, stable=True)
+        score = tf.where(eligible, -score, -2.0)  # what is not eligible comes last
+        most = min(self.predictions + 1, self.length)  # and the one that follows
+        ranked, order = tf.math.top_k(score, most)  # of equal ones the first comes first
         count = tf.reduce_sum(tf.cast(eligible, tf.float32), axis=1, keepdims=True)
         wanted = tf.cast(tf.round(count * self.spec.rate), tf.int32)
         wanted = tf.minimum(tf.maximum(wanted, 1), tf.cast(count, tf.int32))  # (b, 1)
         places = order[:, : self.predictions]
         inside = tf.range(self.predictions)[None] < wanted
         if self.spec.whole_words:  # a word that would be cut is left out, unless it is the only one
-            ranked = tf.gather(score, order, batch_dims=1)
-            following = tf.gather(
-                tf.pad(ranked, [[0, 0], [0, 1]], constant_values=3.0), wanted, batch_dims=1
-            )  # (b, 1)
+            ranked = tf.pad(ranked, [[0, 0], [0, 1]], constant_values=-3.0)
+            following = tf.gather(ranked, wanted, batch_dims=1)  # (b, 1)
             cut = ranked[:, : self.predictions] == following
             others = tf.reduce_any(inside & ~cut, axis=1, keepdims=True)
             inside &= ~(cut & others)
@@ -123,3 +123,12 @@ class MaskedLM(Objective):
             now = [tokenizer.vocabulary[i] for i in said[row][there]]
             rows.append(f"| {cell(text)} | {cell(' '.join(was))} | {cell(' '.join(now))} |")
         return rows
+
+
+def _replaced(tokens, places, values):
+    """Return the tokens (b, t) with these values (b, p) at these places, all different in a row."""
+    length = tokens.shape[1]
+    index = tf.range(tf.shape(tokens)[0])[:, None] * length + places
+    index, values = tf.reshape(index, [-1, 1]), tf.reshape(values, [-1])
+    found = tf.tensor_scatter_nd_update(tf.reshape(tokens, [-1]), index, values)
+    return tf.reshape(found, [-1, length])

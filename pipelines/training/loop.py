@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 
 import tfattn
 from pipelines import recipes
-from pipelines.data.batches import Batches, readable
+from pipelines.data.batches import Batch, Batches, readable
 from pipelines.data.length_batches import LengthBatches
 from pipelines.progress import bar, say
 from pipelines.reader import Reader, save_reader
@@ -94,12 +94,13 @@ class Loop:
         clock = _Clock(state.seconds, unit)
         shown = bar(str(self.run.folder), self.steps, state.step)
         with readable(), shown as report, _stop_signals() as stop:
-            for step, batch in enumerate(stream, state.step + 1):
+            for step, batch in enumerate(clock.waits(stream), state.step + 1):
                 numbers = self.engine.step(batch)
                 clock.tick(numbers)
                 state = replace(state, step=step, seconds=clock.seconds)
                 if step % self.recipe.train.log_every == 0 or step == self.steps:
                     numbers |= {f"{unit}_per_second": clock.speed, "seconds": clock.seconds}
+                    numbers["waiting"] = clock.waiting()
                     monitor.numbers("train", step, numbers)
                 monitor.profile(step)
                 if step % self.evaluate_every == 0 or step == self.steps:
@@ -146,24 +147,45 @@ def save_model(folder: Path, model: Model, reader: Reader) -> None:
 
 
 class _Clock:
-    """Seconds of training, and the smoothed speed and loss that a person looks at."""
+    """Seconds of training, and the smoothed speed and loss that a person looks at.
+
+    `waiting` is the share of them, 0 to 1, in which the loop stood still until the next batch was
+    there. A step ends when its numbers are read, so that no work of the device hides behind it:
+    what is well above 0 could be saved by a faster input.
+    """
 
     def __init__(self, seconds: float, unit: str):
         self.unit = unit
         self.seconds, self.speed, self.loss = seconds, 0.0, 0.0
         self._last, self._ticks = time.monotonic(), 0
+        self._taken, self._waited = 0.0, 0.0  # since the last line
 
     def tick(self, numbers: dict[str, float]) -> None:
         """Count a step."""
         now = time.monotonic()
         taken, self._last = max(now - self._last, 1e-9), now
         self.seconds += taken
+        self._taken += taken
         self._ticks += 1
         # The first step compiles, which says nothing of the speed.
         share = 1.0 if self._ticks <= 2 else 0.05
         self.speed += share * (numbers[self.unit] / taken - self.speed)
         share = 1.0 if self._ticks == 1 else 0.05
         self.loss += share * (numbers["loss"] - self.loss)
+
+    def waits(self, stream: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches, and count the seconds until each is there."""
+        asked = time.monotonic()
+        for batch in stream:
+            self._waited += time.monotonic() - asked
+            yield batch
+            asked = time.monotonic()
+
+    def waiting(self) -> float:
+        """Return the share of the time of all steps since the last call that went in waiting."""
+        share = min(self._waited / max(self._taken, 1e-9), 1.0)
+        self._taken = self._waited = 0.0
+        return share
 
     def skip(self) -> None:
         """Leave out the time since the last step."""

@@ -99,7 +99,8 @@ def _batches(task, recipe):
         sizes = (train.batch_tokens, train.accumulate, train.seed)
         return LengthBatches(task.train, transform, *sizes), validation
     size = train.batch * train.accumulate
-    return Batches(task.train, transform, size, train.seed, task.draws_train), validation
+    how = (train.seed, task.draws_train, objective.by_row)
+    return Batches(task.train, transform, size, *how), validation
 
 
 def _initialise(model: Model, start: Start, objective: Objective) -> None:

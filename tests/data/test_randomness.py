@@ -132,3 +132,11 @@ def test_numbers_never_change():
         counters = [(key + column * 0x9E3779B1) % 2**32 for column in range(columns)]
         wanted.append([(mix(mix(counter)) >> 8) / 2**24 for counter in counters])
     assert draw(seed, purpose, epoch, rows, columns).tolist() == wanted
+
+
+def test_numbers_of_some_columns_are_those_of_all():
+    row = tf.range(50, dtype=tf.int64)
+    which = np.random.default_rng(0).integers(0, 200, (50, 7)).astype(np.int32)
+    some = uniform(3, 1, row * 0 + 2, row, tf.constant(which)).numpy()
+    whole = uniform(3, 1, row * 0 + 2, row, 200).numpy()
+    assert np.array_equal(some, np.take_along_axis(whole, which, axis=1))

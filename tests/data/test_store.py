@@ -95,13 +95,42 @@ def test_documents_are_encoded_in_chunks_and_progress_is_told(tmp_path, monkeypa
     tokenizer, seen = Bytes(), []
     documents = iter(["abc"] * 5 + ["a" * 50] + [" "])
     write_store(tmp_path / "store", documents, tokenizer, progress=lambda *now: seen.append(now))
-    assert tokenizer.batches == [4, 2, 1] and seen == [(4, 12), (6, 65), (7, 65)]
+    assert sorted(tokenizer.batches) == [1, 2, 4] and seen == [(4, 12), (6, 65), (7, 65)]
 
 
 def test_at_most_a_thousand_documents_are_held(tmp_path):
     tokenizer = Bytes()
     store = write_store(tmp_path / "store", ("a" for _ in range(2500)), tokenizer)
-    assert tokenizer.batches == [1000, 1000, 500] and len(store) == 2500
+    assert sorted(tokenizer.batches) == [500, 1000, 1000] and len(store) == 2500
+
+
+def test_threads_write_what_one_call_after_another_would(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("ab cd"), rng.integers(0, 60))) for _ in range(3000)]
+    monkeypatch.setattr(module, "CHUNK_DOCUMENTS", 7)
+
+    def files(name):
+        seen = []
+        folder = tmp_path / name
+        write_store(folder, texts, Bytes(), progress=lambda *now: seen.append(now))
+        return {path.name: path.read_bytes() for path in folder.iterdir()}, seen
+
+    threads = files("threads")
+    monkeypatch.setattr(module, "mapped", lambda encode, chunks: ((c, encode(c)) for c in chunks))
+    assert threads == files("in turn") and len(threads[1]) == 429
+
+
+def test_an_error_of_the_tokenizer_is_raised_as_it_is_and_leaves_nothing(tmp_path, monkeypatch):
+    class Picky(Bytes):
+        def encode_batch(self, texts):
+            if "bad" in texts:
+                raise InputError("text: expected a good one.")
+            return super().encode_batch(texts)
+
+    monkeypatch.setattr(module, "CHUNK_DOCUMENTS", 3)
+    with pytest.raises(InputError, match="expected a good one"):
+        write_store(tmp_path / "store", ["good"] * 50 + ["bad"] + ["good"] * 50, Picky())
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("documents", "received"), [([], "none"), ([" ", ""], "2 without any")])

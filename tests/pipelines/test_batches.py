@@ -99,13 +99,23 @@ def test_steps_beyond_32_bits_are_reached_at_once():
     assert np.array_equal(found["epoch"], (2**42 + np.arange(4)) // 7)
 
 
+@pytest.mark.parametrize("by_row", [False, True])
 @pytest.mark.parametrize("first", [0, 1, 17])
-def test_a_stream_from_any_step_gives_what_at_gives(first):
-    source = batches(30, 4, seed=2)
+def test_a_stream_from_any_step_gives_what_at_gives(first, by_row):
+    source = Batches(Numbers(30), transform, 4, 2, by_row=by_row)
     streamed = [plain(batch) for batch in source.stream(first, first + 9)]
     assert len(streamed) == 9
     for step, batch in enumerate(streamed, first):
         np.testing.assert_equal(batch, plain(source.at(step)))
+
+
+@pytest.mark.parametrize(("size", "together"), [(4, 8), (2**12, 2), (2**14, 1)])
+def test_several_batches_are_made_at_once_where_they_are_small(size, together):
+    source, made = Batches(Numbers(30), transform, size, 0, by_row=True), []
+    read = source.rows.read
+    source.rows.read = lambda indices: made.append(len(indices)) or read(indices)
+    found = [len(batch["features"]["number"]) for batch in source.stream(0, 9)]
+    assert found == [size] * 9 and set(made) == {together * size}  # rows of three numbers
 
 
 def test_two_streams_are_equal_and_an_empty_one_is_empty():
@@ -177,9 +187,10 @@ def test_in_order_masks_are_the_same_every_time(store, tokenizer):
 
 
 def test_shapes_are_known_before_the_data_is_read():
-    spec = batches(10, 4).stream(0, 1).element_spec
-    assert spec["features"]["number"].shape == (4,)
-    assert spec["features"]["wide"].shape == (4, 3)
+    for by_row in (False, True):
+        spec = Batches(Numbers(10), transform, 4, 0, by_row=by_row).stream(0, 1).element_spec
+        assert spec["features"]["number"].shape == (4,)
+        assert spec["features"]["wide"].shape == (4, 3)
 
 
 def test_draws_reach_the_rows_that_ask_for_them():

@@ -4,22 +4,26 @@ import json
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file
 from tiny import CONFIG, QUICK, SILENT, lines, pretraining, words
 
 import pipelines.training.checkpoint
+import pipelines.training.loop
 import pipelines.training.train
 import tfattn
 from pipelines import recipes
+from pipelines.data.batches import Batches
 from pipelines.recipes import Recipe, TableData
 from pipelines.runs import Interrupted
 from pipelines.training.engine import Engine
-from pipelines.training.loop import _stop_signals, save_model
+from pipelines.training.loop import _Clock, _stop_signals, save_model
 from pipelines.training.train import train
 from tfattn.errors import InputError
 from tfattn.models.config import Tokens
@@ -233,6 +237,50 @@ def test_a_pretrained_run_is_measured_and_saved_with_its_averages(corpus, vocabu
         name = "transformer_" + path.replace("/", "_")
         np.testing.assert_array_equal(weight, held[f"adamw/{name}_average"], err_msg=path)
     assert any((held[f"transformer/{path}"] != weight).any() for path, weight in saved.items())
+
+
+@pytest.mark.parametrize(("source", "step"), [(0.3, 0.0), (0.0, 0.3)], ids=["slow", "fast"])
+def test_the_share_of_waiting_is_that_of_a_slow_source(
+    finetuning, monkeypatch, tmp_path, source, step
+):
+    stream, take = Batches.stream, Engine.step
+
+    def late(batch):
+        slept = tf.numpy_function(lambda: np.int32(time.sleep(source) or 0), [], tf.int32)
+        with tf.control_dependencies([slept]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    def slow(*args):
+        return stream(*args).map(tf.autograph.experimental.do_not_convert(late))
+
+    monkeypatch.setattr(Batches, "stream", slow)
+    monkeypatch.setattr(Engine, "step", lambda *args: time.sleep(step) or take(*args))
+    train(finetuning(steps=5), tmp_path / "run")
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    found = [json.loads(line) for line in text.splitlines()]
+    shares = [line["waiting"] for line in found if line["split"] == "train"]
+    assert len(shares) == 5 and all(0 <= share <= 1 for share in shares)
+    assert np.median(shares[1:]) > 0.6 if source else np.median(shares[1:]) < 0.2
+
+
+def test_waiting_is_smoothed_over_the_steps_since_the_last_line(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(pipelines.training.loop.time, "monotonic", lambda: now[0])
+    clock, shares = _Clock(0.0, "tokens"), []
+
+    def source():
+        for seconds in (1, 0, 3, 1):
+            now[0] += seconds
+            yield seconds
+
+    for number, _ in enumerate(clock.waits(source()), 1):
+        now[0] += 1  # the step
+        clock.tick({"tokens": 1, "loss": 0.0})
+        if number % 2 == 0:
+            shares.append(clock.waiting())
+            now[0] += 10  # an evaluation
+            clock.skip()
+    assert shares == [1 / 3, 4 / 6]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -87,7 +87,7 @@ def test_a_training_step_tells_all_that_is_watched(run):
     for line in steps:
         assert {
             "loss", "mlm_loss", "mlm_accuracy", "learning_rate", "grad_norm", "weight_norm",
-            "tokens_per_second", "padding", "tokens", "seconds",
+            "tokens_per_second", "padding", "tokens", "seconds", "waiting",
         } <= line.keys()  # fmt: skip
         assert 0 <= line["padding"] < 1
     assert all(line["tokens_per_second"] > 0 for line in steps)

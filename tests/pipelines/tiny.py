@@ -69,9 +69,9 @@ def masked(store, tokenizer, size, *, pack=True, seed=0, **spec):
     if objective.spec.next_sentence:
         rows = PairRows(store, LENGTH, *ids)
         draws = lambda epoch, row: objective.draws(epoch, row, len(rows))  # noqa: E731
-        return objective, Batches(rows, objective.batch, size, seed, draws)
+        return objective, Batches(rows, objective.batch, size, seed, draws, objective.by_row)
     rows = PackedRows(store, LENGTH, *ids, pack=pack)
-    return objective, Batches(rows, objective.batch, size, seed)
+    return objective, Batches(rows, objective.batch, size, seed, by_row=objective.by_row)
 
 
 def engine(objective, config=STILL, strategy=None, optimizer=None, **train):
@@ -90,7 +90,7 @@ def weights(model):
 def lines(run, split=None):
     """Return metrics.jsonl without what depends on the clock."""
     found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    clocks = ("tokens_per_second", "seconds")
+    clocks = ("tokens_per_second", "seconds", "waiting")
     return [
         {name: number for name, number in line.items() if name not in clocks}
         for line in found

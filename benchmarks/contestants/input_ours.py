@@ -1,0 +1,38 @@
+"""tfattn as its pipelines read: a token store is written, and its rows are packed and masked."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from benchmarks.work import Reading
+from pipelines.data.batches import Batches
+from pipelines.data.store import write_store
+from pipelines.defaults import RECIPES
+from pipelines.recipes import TextData
+from pipelines.tokenization.wordpiece import WordPiece
+from pipelines.training.text_tasks import work_on
+
+
+def contestant(work: dict[str, Any], ids_alone: bool = False) -> Callable[[], Any]:
+    """Return a function that reads all texts once, or makes ids of them and no more."""
+    given = Reading(**work)
+    tokenizer = WordPiece.load(given.vocabulary)
+    if ids_alone:
+        tokenize, chunks = tokenizer.in_graph().tokenize, map(tf.constant, given.chunks())
+        return lambda chunks=list(chunks): [tokenize(chunk) for chunk in chunks]
+    recipe = replace(RECIPES["bert-mini"], data=TextData(length=given.length))
+    texts = given.texts()
+
+    def read() -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            store = write_store(Path(folder) / "store", texts, tokenizer)
+            objective, rows, draws = work_on(store, recipe, tokenizer, None)
+            how = (given.batch, 0, draws, objective.by_row)
+            batches = Batches(rows, objective.training_batch, *how)
+            return sum(1 for _ in batches.stream(0, -(-len(rows) // given.batch)))
+
+    return read
