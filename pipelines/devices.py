@@ -1,5 +1,6 @@
 """What this machine computes on, and what that means for a run."""
 
+import json
 import os
 
 import tensorflow as tf
@@ -16,22 +17,49 @@ def accelerated() -> bool:
 
 
 def choose_strategy(train: TrainConfig) -> tf.distribute.Strategy:
-    """Return the strategy of one device, or of all devices of this machine.
+    """Return the strategy of one device, of all of this machine, or of all of a cluster.
+
+    That of a cluster is made before anything else is computed.
 
     Raises:
-        InputError: a batch that the devices cannot share evenly.
+        InputError: a batch that the devices cannot share evenly, or no cluster in TF_CONFIG.
     """
     if train.devices == "default":
         return tf.distribute.get_strategy()
+    if train.devices == "workers":
+        _check_cluster()
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        _check_batch(train.batch, strategy.num_replicas_in_sync)
+        return strategy
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     names = [device.name for device in tf.config.list_logical_devices(kind)]
-    if train.batch % len(names):
-        raise InputError(
-            f"train.batch: expected a multiple of the {len(names)} devices. "
-            f"Received: {train.batch}."
-        )
+    _check_batch(train.batch, len(names))
     # The one way of reducing that allows a second strategy in a process (2.21).
     return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
+
+
+def _check_batch(batch, devices):
+    if batch % devices:
+        raise InputError(
+            f"train.batch: expected a multiple of the {devices} devices. Received: {batch}."
+        )
+
+
+def _check_cluster():
+    """Refuse a TF_CONFIG that TensorFlow would take for a run alone, or wait for ever with."""
+    given = os.environ.get("TF_CONFIG", "")
+    try:
+        described = json.loads(given)
+        workers, task = described["cluster"]["worker"], described["task"]
+        fits = task["type"] == "worker" and 0 <= int(task["index"]) < len(workers)
+        fits = fits and set(described["cluster"]) == {"worker"} and isinstance(workers, list)
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise InputError(
+            'TF_CONFIG: expected {"cluster": {"worker": ["host:port", ...]}, "task": {"type": '
+            f'"worker", "index": 0}}}} for --train.devices workers. Received: {given!r}.'
+        )
 
 
 def choose_compile(mode: str) -> str:

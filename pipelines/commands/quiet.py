@@ -29,7 +29,9 @@ def import_tensorflow() -> None:
         try:
             import tensorflow as tf
 
-            tf.config.list_logical_devices()  # the first use of devices writes too
+            # The first use of devices writes too; a cluster is to be joined before it.
+            if "TF_CONFIG" not in os.environ:
+                tf.config.list_logical_devices()
         except Exception as error:
             notes.seek(0)
             os.write(screen, notes.read())

@@ -8,6 +8,7 @@ knowing k alone: no shuffle buffer, no iterator state.
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,22 @@ from tfattn.errors import InputError
 Batch = dict[str, Any]
 ORDER = 255  # a purpose of random numbers that no objective has
 TOGETHER, PLACES = 8, 2**15  # batches that are made at once, and numbers of a kind in all of them
+
+
+@dataclass(frozen=True)
+class Share:
+    """The parts of every batch that one process reads: one for each of its devices."""
+
+    first: int  # part
+    own: int  # parts
+    parts: int  # of all processes
+
+    def places(self, number: Any) -> tuple[Any, Any]:
+        """Return step and part of what is read as the `number`-th, all steps counted."""
+        return number // self.own, self.first + number % self.own
+
+
+WHOLE = Share(0, 1, 1)
 
 
 class Rows(Protocol):
@@ -77,31 +94,35 @@ class Batches:
         """Return how many batches make one pass over the rows."""
         return len(self.rows) / self.size
 
-    def at(self, step: tf.Tensor | int) -> Batch:
-        """Return the batch of one step."""
-        return self._from(step, self.size)
+    def at(self, step: Any, share: Share = WHOLE) -> Batch:
+        """Return the batch of one step; of several parts that of the process's first device."""
+        return self._parts(tf.cast(step, tf.int64)[None] * share.own, share)
 
-    def _from(self, step, count):
-        """Return so many examples, from the first one of a step on."""
-        number = tf.cast(step, tf.int64) * self.size + tf.range(count, dtype=tf.int64)
-        epoch, place = number // len(self.rows), number % len(self.rows)
+    def _parts(self, numbers, share):
+        """Return the examples of parts of batches, as a share counts them, one behind the other."""
+        (step, part), size = share.places(numbers), self.size // share.parts
+        rows = tf.range(size, dtype=tf.int64)
+        number = tf.reshape((step * self.size + part * size)[:, None] + rows, [-1])
+        epoch = number // len(self.rows)
+        place = tf.math.mod(number, len(self.rows))
         row = shuffled(place, len(self.rows), bits(self.seed, ORDER, epoch, epoch * 0, 3))
         return self.transform(self._read(epoch, row), epoch, row)
 
-    def stream(self, first: int, last: int) -> tf.data.Dataset:
-        """Return the batches of the steps from `first` to before `last`."""
-        count = self._together
-        if count == 1:
-            return self._map(tf.data.Dataset.range(first, last), self.at)
+    def stream(self, first: int, last: int, share: Share = WHOLE) -> tf.data.Dataset:
+        """Return the batches of the steps from `first` to before `last`, or a share of each."""
+        count, size = self._together, self.size // share.parts
+        numbers = tf.data.Dataset.range(first * share.own, last * share.own, count)
 
-        def several(step):
+        def several(number):
             def parted(x):
-                return tf.reshape(x, [count, self.size, *x.shape[1:]])
+                return tf.reshape(x, [count, size, *x.shape[1:]])
 
-            return tf.nest.map_structure(parted, self._from(step, count * self.size))
+            made = self._parts(number + tf.range(count, dtype=tf.int64), share)
+            return made if count == 1 else tf.nest.map_structure(parted, made)
 
-        groups = self._map(tf.data.Dataset.range(first, last, count), several)
-        return groups.unbatch().take(last - first)  # the last group may go beyond
+        made = self._map(numbers, several)
+        # The last group may go beyond.
+        return made if count == 1 else made.unbatch().take((last - first) * share.own)
 
     def in_order(self, limit: int | None = None) -> tf.data.Dataset:
         """Return every row once, for evaluation, as at most `limit` batches.

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from pipelines.data.batches import Batch, Transform, shuffled
+from pipelines.data.batches import WHOLE, Batch, Share, Transform, shuffled
 from pipelines.data.randomness import bits
 from tfattn.errors import InputError
 
@@ -44,9 +44,10 @@ class LengthBatches:
         tokens: places of the longer side of a microbatch at most.
         accumulate: microbatches of a batch.
         seed: of the order.
+        parts: equal ones, into which every microbatch can be cut.
 
     Raises:
-        InputError: fewer tokens than the longest row has.
+        InputError: fewer tokens than the longest row of each part has.
     """
 
     def __init__(
@@ -56,15 +57,17 @@ class LengthBatches:
         tokens: int,
         accumulate: int,
         seed: int,
+        parts: int = 1,
     ):
         self.rows, self.transform, self.seed = rows, transform, seed
         sides = rows.counts  # (2, n)
         widths = sides.max(axis=0)
         edges = bucket_edges(int(widths.max()))
-        if tokens < edges[-1]:
+        if tokens < edges[-1] * parts:
+            each = f", for each of the {parts} devices" if parts > 1 else ""
             raise InputError(
                 f"train.batch_tokens: expected at least the {edges[-1]} places of the longest "
-                f"pair. Received: {tokens}."
+                f"pair{each}. Received: {tokens}."
             )
         bucket = np.searchsorted(edges, widths)
         order = np.argsort(bucket, kind="stable")
@@ -73,7 +76,7 @@ class LengthBatches:
         edges, counts = edges[filled], counts[filled]
         longest = np.array([sides[:, bucket == number].max(axis=1) for number in filled])
         self._widths = tf.constant(-(-longest // STEP) * STEP, tf.int64)  # (buckets, 2)
-        sizes = _even(tokens // edges) * accumulate
+        sizes = _even(tokens // edges) // parts * parts * accumulate
         batches = -(-counts // sizes)
         self._order = tf.constant(order, tf.int64)  # rows by bucket
         self._first = tf.constant(np.cumsum(counts) - counts, tf.int64)  # of each bucket's
@@ -90,26 +93,34 @@ class LengthBatches:
         """Return how many batches make one pass over the rows."""
         return self._batches
 
-    def at(self, step: Any) -> Batch:
-        """Return the batch of one step; the last of a bucket begins it again where it is short."""
+    def at(self, step: Any, part: Any = 0, parts: int = 1) -> Batch:
+        """Return the batch of one step, or of its equal parts that of this number.
+
+        The last batch of a bucket begins it again where it is short.
+        """
         step = tf.cast(step, tf.int64)
         epoch, place = step // self._batches, step % self._batches
         number = shuffled(place[None], self._batches, self._keys(epoch, 0))[0]
         bucket = tf.searchsorted(self._ends, number[None], side="right")[0]
         before = tf.where(bucket > 0, tf.gather(self._ends, tf.maximum(bucket - 1, 0)), 0)
         size, count = tf.gather(self._sizes, bucket), tf.gather(self._counts, bucket)
-        places = ((number - before) * size + tf.range(size, dtype=tf.int64)) % count
+        own = tf.cast(part, tf.int64) * (size // parts) + tf.range(size // parts, dtype=tf.int64)
+        places = ((number - before) * size + own) % count
         keys = self._keys(epoch, 1 + tf.cast(bucket, tf.int64))
-        places = shuffled(places, count, tf.repeat(keys, tf.cast(size, tf.int32), axis=0))
+        places = shuffled(places, count, tf.repeat(keys, tf.shape(own)[0], axis=0))
         row = tf.gather(self._order, tf.gather(self._first, bucket) + places)
         arrays = self._read(row, tf.gather(self._widths, bucket))
         return self.transform(arrays, tf.fill(tf.shape(row), epoch), row)
 
-    def stream(self, first: int, last: int) -> tf.data.Dataset:
+    def stream(self, first: int, last: int, share: Share = WHOLE) -> tf.data.Dataset:
         """Return the batches of the steps from `first` to before `last`."""
-        at = tf.autograph.experimental.do_not_convert(self.at)
-        steps = tf.data.Dataset.range(first, last)
-        return steps.map(at, num_parallel_calls=2, deterministic=True).prefetch(4)
+        numbers = tf.data.Dataset.range(first * share.own, last * share.own)
+
+        def at(number):
+            return self.at(*share.places(number), share.parts)
+
+        at = tf.autograph.experimental.do_not_convert(at)
+        return numbers.map(at, num_parallel_calls=2, deterministic=True).prefetch(4)
 
     def _keys(self, epoch, purpose):
         """Return the key of a permutation, (1, 3) uint32."""

@@ -40,7 +40,8 @@ class TrainConfig(Spec):
     # Scores of all queries at once, or of some at a time, whose memory is linear in the length;
     # auto: by length. Of windows that are short beside it no others are computed.
     attention: Literal["auto", "dense", "blocked"] = "auto"
-    devices: Literal["default", "mirrored"] = "default"  # one device, or all of this machine
+    # One device, all of this machine, or those of all workers that TF_CONFIG names.
+    devices: Literal["default", "mirrored", "workers"] = "default"
     seed: int = 0  # of weights, order, masks and dropout
     log_every: int = 10  # steps between lines of metrics.jsonl and points of TensorBoard
     evaluate_every: int | None = None  # steps between evaluations; none: a tenth of the run

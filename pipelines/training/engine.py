@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.data.batches import Batch, readable
+from pipelines.data.batches import WHOLE, Batch, Share, readable
 from pipelines.devices import choose_compile
 from pipelines.objectives import Objective
 from pipelines.recipes import TrainConfig
+from pipelines.training.workers import Workers
 from tfattn import ways
 from tfattn.errors import InputError
 from tfattn.models.build import Model
@@ -53,6 +54,7 @@ class Engine:
     ):
         self.model, self.objective, self.optimizer, self.train = model, objective, optimizer, train
         self.strategy = strategy or tf.distribute.get_strategy()
+        self.workers = Workers(self.strategy)
         self.mode = choose_compile(train.compile)
         whole = self.mode == "xla"
         self._how = {
@@ -88,6 +90,14 @@ class Engine:
             self._train_step = tf.function(
                 self._distributed_step, input_signature=signature, autograph=False
             )
+
+    def share(self) -> Share:
+        """Return which parts of every batch the devices of this process take."""
+        parts = self.strategy.num_replicas_in_sync
+        if parts == 1:
+            return WHOLE
+        own = parts // self.workers.count
+        return Share(self.workers.index * own, own, parts)
 
     def step(self, batch: Batch) -> dict[str, float]:
         """Take one optimizer step; return its numbers.
@@ -158,24 +168,25 @@ class Engine:
 
     def _replica_step(self, batch):
         """Return the gradients of this device's share, and its share of every number."""
-        context = tf.distribute.get_replica_context()
+        context, part = tf.distribute.get_replica_context(), None
         divisors = {n: tf.reduce_sum(w) for n, w in batch["weights"].items()}
         if context is not None and context.num_replicas_in_sync > 1:
             divisors = context.all_reduce("SUM", divisors)
+            part = tf.convert_to_tensor(context.replica_id_in_sync_group)
         divisors = {name: tf.maximum(total, 1.0) for name, total in divisors.items()}
-        return self._gradients(batch, divisors)
+        return self._gradients(batch, divisors, part)
 
-    def _local_gradients(self, batch, divisors):
+    def _local_gradients(self, batch, divisors, part):
         count = self.train.accumulate
         if count == 1:
-            return self._microbatch(batch, divisors)
+            return self._microbatch(batch, divisors, part)
         parts = tf.nest.map_structure(
             lambda x: tf.reshape(x, tf.concat([[count, -1], tf.shape(x)[1:]], axis=0)), batch
         )
 
         def body(i, gradients, sums):
-            part = tf.nest.map_structure(lambda x: x[i], parts)
-            more, found = self._microbatch(part, divisors)
+            rows = tf.nest.map_structure(lambda x: x[i], parts)
+            more, found = self._microbatch(rows, divisors, part)
             return i + 1, [a + b for a, b in zip(gradients, more, strict=True)], sums + found
 
         start = [tf.zeros(v.shape, "float32") for v in self._trainables()]
@@ -185,8 +196,8 @@ class Engine:
         )
         return gradients, sums
 
-    def _microbatch(self, batch, divisors):
-        with ways.using(**self._how), tf.GradientTape() as tape:
+    def _microbatch(self, batch, divisors, part):
+        with ways.using(**self._how, part=part), tf.GradientTape() as tape:
             sums, _ = self.objective.measure(self.model, batch, True)
             terms = {n: sums[n] / divisors[of] for n, of in self.objective.terms.items()}
             loss = tf.add_n([terms[name] for name in self.objective.losses])

@@ -20,7 +20,7 @@ from pipelines.recipes import Recipe
 from pipelines.runs import Interrupted, Run
 from pipelines.training.checkpoint import Checkpoints, State, variables_by_path
 from pipelines.training.engine import Engine
-from pipelines.training.monitor import Monitor
+from pipelines.training.monitor import Monitor, Silence
 from tfattn.models.build import Model
 
 
@@ -49,6 +49,7 @@ class Loop:
     ):
         self.run, self.recipe, self.engine, self.steps = run, recipe, engine, steps
         self.batches, self.validation, self.reader = batches, validation, reader
+        self.workers = engine.workers
         self.evaluate_every = recipe.train.evaluate_every or max(1, steps // 10)
         self.checkpoint_every = recipe.train.checkpoint_every or self.evaluate_every
         variables = variables_by_path(engine.model, engine.optimizer)
@@ -67,11 +68,11 @@ class Loop:
             Interrupted: the user stopped it; a checkpoint was written.
         """
         first = state.step if state is not None else 0
-        monitor = Monitor(self.run, self.recipe, first)
+        monitor = Monitor(self.run, self.recipe, first) if self.workers.is_first else Silence()
         try:
             if state is None:
                 state = self._evaluate(State(step=0), monitor)
-                self.checkpoints.save(state)
+                self._save(state)
             elif not self._done(state):
                 say(f"resuming {escape(str(self.run.folder))} at step {first:,} of {self.steps:,}")
             return state if self._done(state) else self._steps(state, monitor)
@@ -82,14 +83,19 @@ class Loop:
         """Return the metrics of the validation split: of a table all of it, of texts a part."""
         return self.engine.evaluate(self._measured)
 
+    def _save(self, state):
+        if self.workers.is_first:
+            self.checkpoints.save(state)
+
     def _done(self, state):
         patience = self.recipe.train.patience
         return state.step >= self.steps or (patience is not None and state.stale >= patience)
 
     def _steps(self, state, monitor):
-        batches = self.batches.stream(state.step, self.steps)
+        batches = self.batches.stream(state.step, self.steps, self.engine.share())
         self.engine.expect(batches.element_spec)
-        stream = self.engine.strategy.experimental_distribute_dataset(batches)
+        # Each process reads its own share of every batch, and its devices a part in turn.
+        stream = self.engine.strategy.distribute_datasets_from_function(lambda _: batches)
         unit = self.engine.objective.unit
         clock = _Clock(state.seconds, unit)
         shown = bar(str(self.run.folder), self.steps, state.step)
@@ -107,11 +113,11 @@ class Loop:
                     state = self._evaluate(state, monitor)
                     clock.skip()
                     report(step, f"loss {clock.loss:.3f}{self._seen} · {clock.speed:,.0f} {unit}/s")
-                over = self._done(state)
-                if step % self.checkpoint_every == 0 or over or stop.is_set():
-                    self.checkpoints.save(state)
+                over, stopped = self._done(state), self.workers.any(stop.is_set())
+                if step % self.checkpoint_every == 0 or over or stopped:
+                    self._save(state)
                     clock.skip()
-                if stop.is_set():  # after the last step too: what comes next is not wanted either
+                if stopped:  # after the last step too: what comes next is not wanted either
                     raise Interrupted(
                         f"stopped at step {step:,} of {self.steps:,}; a checkpoint is in "
                         f"{self.run.checkpoints}. The same command goes on from there."
@@ -120,11 +126,13 @@ class Loop:
                     break
         return state
 
-    def _evaluate(self, state: State, monitor: Monitor) -> State:
+    def _evaluate(self, state: State, monitor: Monitor | Silence) -> State:
         """Measure the validation split, show it, and keep the weights if they are the best."""
         model, objective = self.engine.model, self.engine.objective
         with self.engine.averaged():
-            numbers = self.measure()
+            measured = self.measure()
+            # What is decided by them is decided alike, should machines round differently.
+            numbers = dict(zip(measured, self.workers.mean(list(measured.values())), strict=True))
             monitor.numbers("validation", state.step, numbers)
             probe = self.validation.at(0)
             ends = state.step in (0, self.steps)
@@ -133,7 +141,7 @@ class Loop:
             value = numbers[metric]
             self._seen = f" · validation {metric} {value:.3f}"
             better = state.best is None or (value > state.best if more else value < state.best)
-            if better and self.keeps_best:
+            if better and self.keeps_best and self.workers.is_first:
                 save_model(self.run.best, model, self.reader)
         if better:
             return replace(state, best=value, best_step=state.step, stale=0)

@@ -105,6 +105,22 @@ class Monitor:
         self._writer.close()
 
 
+class Silence:
+    """Shows nothing: of several workers all but the first."""
+
+    def numbers(self, *given: Any) -> None:
+        """Show no numbers."""
+
+    def pictures(self, *given: Any) -> None:
+        """Show no pictures."""
+
+    def profile(self, step: int) -> None:
+        """Profile nothing."""
+
+    def close(self) -> None:
+        """There is nothing to write out."""
+
+
 def flat(spec: Spec, prefix: str = "") -> list[tuple[str, Any]]:
     """Return the fields of a Spec as flat names with values that TensorBoard can show."""
     found = []

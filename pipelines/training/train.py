@@ -25,6 +25,7 @@ from pipelines.training.loop import Loop, save_model
 from pipelines.training.optimize import build_optimizer
 from pipelines.training.task import Start, starting_point
 from pipelines.training.tasks import prepare
+from pipelines.training.workers import Workers
 from tfattn.errors import InputError
 from tfattn.models.build import Model
 
@@ -42,23 +43,29 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
         InputError: anything in the recipe or its data that cannot be used.
         Interrupted: the user stopped it; the same call goes on.
     """
-    run = open_run(out, recipe)
-    if run.result is not None:
-        return run.result
+    # 1. Strategy: one device or several, of one process or several.
+    strategy = choose_strategy(recipe.train)
+    workers = Workers(strategy)
+    with workers.together():
+        return _trained(recipe, out, strategy, workers)
+
+
+def _trained(recipe, out, strategy, workers):
+    with workers.first_before_others():
+        run = open_run(out, recipe)
+        if run.result is not None:
+            return run.result
+        with discarded_on_bad_input(run):
+            # 2. Data: the vocabulary, rows, and what the labels say about the objective.
+            start = starting_point(recipe)
+            task = prepare(run, recipe, start)
+            batches, validation = _batches(task, recipe, strategy.num_replicas_in_sync)
+            steps = steps_of(recipe.train, batches.steps_per_epoch)
+            check_memory(task.config, task.objective.heads)
     with discarded_on_bad_input(run):
-        # 1. Strategy: one device or several.
-        strategy = choose_strategy(recipe.train)
-
-        # 2. Data: the vocabulary, rows, and what the labels say about the objective.
-        start = starting_point(recipe)
-        task = prepare(run, recipe, start)
-        batches, validation = _batches(task, recipe)
-        steps = steps_of(recipe.train, batches.steps_per_epoch)
-
         # 3. Model: of the recipe, or of what it starts from; the objective names the heads. New
         # weights and dropout hang on the seed, whether the data was prepared now or before.
         keras.utils.set_random_seed(recipe.train.seed)
-        check_memory(task.config, task.objective.heads)
         with strategy.scope():
             policy = POLICIES[recipe.train.precision]
             model = tfattn.build(task.config, *task.objective.heads, dtype=policy)
@@ -66,11 +73,13 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
             # 4. Optimizer.
             optimizer = build_optimizer(recipe.train, steps, model)
         engine = Engine(model, task.objective, optimizer, recipe.train, strategy)
-        replace(recipe, model=task.config, objective=task.spec).save(run.resolved)
+        if workers.is_first:
+            replace(recipe, model=task.config, objective=task.spec).save(run.resolved)
         loop = Loop(run, recipe, engine, batches, validation, task.reader, steps)
 
         # 5. Weights: the last checkpoint of this run > what it starts from > new ones.
         state = loop.checkpoints.restore()
+        _check_shared(run, state, workers)
         if state is None and start is not None and not recipe.fresh:
             _initialise(model, start, task.objective)
 
@@ -81,12 +90,21 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
     return _finish(loop, state)
 
 
+def _check_shared(run, state, workers):
+    """Refuse workers of which one would begin at another step; none goes on before all are here."""
+    if not workers.alike(-1 if state is None else state.step):
+        raise InputError(
+            f"{run.folder}: expected one folder that all workers share. Received one in which "
+            f"other checkpoints are than in theirs."
+        )
+
+
 def steps_of(train: TrainConfig, epoch: float) -> int:
     """Return the steps of a run, where one pass over the rows takes `epoch` of them."""
     return max(train.steps or round((train.epochs or 1) * epoch), 1)
 
 
-def _batches(task, recipe):
+def _batches(task, recipe, parts):
     train, objective = recipe.train, task.objective
     transform = objective.training_batch
     validation = Batches(task.validation, objective.batch, train.batch, 0, task.draws_validation)
@@ -97,7 +115,7 @@ def _batches(task, recipe):
                 f"Received: {train.batch_tokens} for {type(task.spec).__name__}."
             )
         sizes = (train.batch_tokens, train.accumulate, train.seed)
-        return LengthBatches(task.train, transform, *sizes), validation
+        return LengthBatches(task.train, transform, *sizes, parts), validation
     size = train.batch * train.accumulate
     how = (train.seed, task.draws_train, objective.by_row)
     return Batches(task.train, transform, size, *how), validation
@@ -118,6 +136,7 @@ def _initialise(model: Model, start: Start, objective: Objective) -> None:
 
 
 def _finish(loop: Loop, state: State) -> dict[str, Any]:
+    loop.workers.wait()  # for what the first one has written
     if loop.recipe.train.average > 1:
         loop.checkpoints.average(loop.engine.model, loop.recipe.train.average)
     with loop.engine.averaged():
@@ -128,9 +147,16 @@ def _finish(loop: Loop, state: State) -> dict[str, Any]:
                 metric, _ = loop.engine.objective.selects
                 say(f"no evaluation had a better {metric} than the first: the first weights stay")
         after = loop.measure()
-        save_model(loop.run.model, loop.engine.model, loop.reader)
+        if loop.workers.is_first:
+            save_model(loop.run.model, loop.engine.model, loop.reader)
+            loop.run.finish(_result(loop, state, after))
+    loop.workers.wait()
+    return loop.run.result or {}
+
+
+def _result(loop, state, after):
     lines = loop.run.metrics.read_text(encoding="utf-8").splitlines()
-    result = {
+    return {
         "before": _first_validation(lines),
         "after": after,
         "steps": state.step,
@@ -138,8 +164,6 @@ def _finish(loop: Loop, state: State) -> dict[str, Any]:
         "seconds": round(state.seconds, 1),
         "parameters": loop.engine.model.count_params(),
     }
-    loop.run.finish(result)
-    return result
 
 
 def _first_validation(lines):

@@ -154,3 +154,16 @@ def test_a_model_learns_the_same_with_and_without_islands_with_dropout_too(close
     assert float(plain[0][0]) != float(plain[1][0])  # another mask each step
     for ours, theirs in zip(tf.nest.flatten(fused), tf.nest.flatten(plain), strict=True):
         close(ours, theirs)
+
+
+def test_parts_of_a_batch_have_masks_of_their_own(array):
+    layer, x = tfattn.Dropout(0.5), ops.ones((1000,))
+    state, found = array(layer.seeds.state), []
+    for part in (None, 0, 1, 2):
+        layer.seeds.state.assign(state)
+        with ways.using(part=part):
+            found.append(array(layer(x, training=True)) > 0)
+    alone, *parts = found
+    np.testing.assert_array_equal(alone, parts[0])
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert abs((parts[a] == parts[b]).mean() - 0.5) < 0.06

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfattn import backend
+from tfattn import backend, ways
 
 Tensor = Any
 GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio: far from any small number
@@ -55,10 +55,10 @@ def keeps(seed: Tensor, size: Any, rate: float) -> Tensor:
 def apart(seed: Tensor, index: Tensor) -> Tensor:
     """Return the seed (2,) of the part `index` of what a seed is for; parts have their own masks.
 
-    The second number counts the steps, so it is the first that differs.
+    The second number counts the steps, so it is the first that differs; parts of parts differ too.
     """
-    index = ops.cast(index, seed.dtype)
-    return seed + ops.stack([index * ops.cast(GOLDEN, seed.dtype), ops.zeros_like(index)])
+    more = ops.cast(_hashed(ops.cast(index, "uint32")), seed.dtype)
+    return seed + ops.stack([more, ops.zeros_like(more)])
 
 
 def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
@@ -116,7 +116,7 @@ class Dropout(keras.layers.Layer):
         """
         if self.seeds is None or not training:
             return backend.island(fn)(*args)
-        return _after(fn, self.rate)(self.seeds.next(), *args)
+        return _after(fn, self.rate)(self._seed(), *args)
 
     def within(
         self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *rest: Any, training: bool | None
@@ -124,7 +124,12 @@ class Dropout(keras.layers.Layer):
         """Return `fn(x, dropout(y), *rest)` as one island; arguments as of `after`."""
         if self.seeds is None or not training:
             return backend.island(fn)(x, y, *rest)
-        return _within(fn, self.rate)(self.seeds.next(), x, y, *rest)
+        return _within(fn, self.rate)(self._seed(), x, y, *rest)
+
+    def _seed(self):
+        assert self.seeds is not None  # noqa: S101 - there is something to drop
+        seed, part = self.seeds.next(), ways.current().part
+        return seed if part is None else apart(seed, part)
 
     def drops(self, training: bool | None) -> bool:
         """Return whether anything is dropped."""
