@@ -19,7 +19,7 @@ from tfattn.errors import InputError
 
 Batch = dict[str, Any]
 ORDER = 255  # a purpose of random numbers that no objective has
-TOGETHER, PLACES = 8, 2**15  # batches that are made at once, and numbers of a kind in all of them
+TOGETHER, PLACES = 16, 2**16  # batches that are made at once, and numbers of a kind in all of them
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B))  # of shift and factor
+
 
 def uniform(
     seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int | tf.Tensor
@@ -31,8 +33,11 @@ def bits(
     seed: Any, purpose: int, epoch: tf.Tensor, row: tf.Tensor, columns: int | tf.Tensor
 ) -> tf.Tensor:
     """Return 32 random bits each, (b, columns) uint32; the arguments are those of `uniform`."""
-    base = tf.cast(tf.cast(seed, tf.int64) & 0xFFFFFFFF, tf.uint32) * 0x9E3779B9
-    key = _mix(base + tf.constant(purpose * 0x85EBCA6B % 2**32, tf.uint32))
+    if isinstance(seed, int):  # nothing of it is left to a graph, which is the smaller
+        key = tf.constant(_mix_integer(seed * 0x9E3779B9 + purpose * 0x85EBCA6B), tf.uint32)
+    else:
+        base = tf.cast(tf.cast(seed, tf.int64) & 0xFFFFFFFF, tf.uint32) * 0x9E3779B9
+        key = _mix(base + tf.constant(purpose * 0x85EBCA6B % 2**32, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(epoch, tf.uint32)))
     key = _mix(key + tf.cast(row & 0xFFFFFFFF, tf.uint32))
     key = _mix(tf.bitwise.bitwise_xor(key, tf.cast(tf.bitwise.right_shift(row, 32), tf.uint32)))
@@ -42,7 +47,15 @@ def bits(
 
 def _mix(x: tf.Tensor) -> tf.Tensor:
     """Mix 32 bits: two rounds of xor-shift and multiply, a bijection of uint32."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+    for shift, factor in ROUNDS:
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
         x = x * tf.constant(factor, tf.uint32)
     return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
+
+
+def _mix_integer(x: int) -> int:
+    """Mix the lowest 32 bits of an integer, as `_mix` does."""
+    x %= 2**32
+    for shift, factor in ROUNDS:
+        x = (x ^ x >> shift) * factor % 2**32
+    return x ^ x >> 16

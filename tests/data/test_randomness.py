@@ -140,3 +140,8 @@ def test_numbers_of_some_columns_are_those_of_all():
     some = uniform(3, 1, row * 0 + 2, row, tf.constant(which)).numpy()
     whole = uniform(3, 1, row * 0 + 2, row, 200).numpy()
     assert np.array_equal(some, np.take_along_axis(whole, which, axis=1))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 + 5, 2**40 + 3])
+def test_a_seed_may_be_a_number_or_a_tensor(seed):
+    assert np.array_equal(draw(seed, 3), draw(tf.constant(seed, tf.int64), 3))

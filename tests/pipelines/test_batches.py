@@ -109,7 +109,7 @@ def test_a_stream_from_any_step_gives_what_at_gives(first, by_row):
         np.testing.assert_equal(batch, plain(source.at(step)))
 
 
-@pytest.mark.parametrize(("size", "together"), [(4, 8), (2**12, 2), (2**14, 1)])
+@pytest.mark.parametrize(("size", "together"), [(4, 16), (2**12, 5), (2**14, 1)])
 def test_several_batches_are_made_at_once_where_they_are_small(size, together):
     source, made = Batches(Numbers(30), transform, size, 0, by_row=True), []
     read = source.rows.read
