@@ -83,8 +83,8 @@ class Workers:
                 raise
             raise InputError(
                 f"train.devices: expected all {self.count} workers to stay. One is gone "
-                f"({error.message.splitlines()[0][:200]}). Start all of them again: they go on "
-                "from the last checkpoint."
+                f"({type(error).__name__}). Start all of them again: they go on from the last "
+                "checkpoint."
             ) from None
 
     def _reduced(self, numbers):
