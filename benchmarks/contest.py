@@ -5,6 +5,7 @@ with the range of the ratios of rounds; single times say nothing on a shared mac
 """
 
 import json
+import os
 import statistics
 import subprocess
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Contestant:
     python: Path  # interpreter of its environment
     module: str  # with a `contestant`
     given: dict[str, Any]  # its arguments
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables beside ours
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Worker:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(
                 [*words, json.dumps(contestant.given)],
+                env={**os.environ, **contestant.environment},
                 stdin=pipe,
                 stdout=pipe,
                 stderr=errors,
@@ -129,7 +132,13 @@ def ratios(found: Mapping[str, Times], base: str) -> dict[str, tuple[float, floa
 
 
 def tell(
-    title: str, found: Mapping[str, Times], base: str, units: int, flops: float, out: Path
+    title: str,
+    found: Mapping[str, Times],
+    base: str,
+    units: int,
+    flops: float,
+    out: Path,
+    peak: float | None = None,
 ) -> None:
     """Print the table, and write it to `out` as JSON.
 
@@ -140,9 +149,11 @@ def tell(
         units: tokens or patches that a contestant takes at a time.
         flops: of the matrix products of it, without which none can do.
         out: receives JSON.
+        peak: FLOP/s of the device, of which a share is told; None = not known.
     """
     table, faster = Table(title=title, title_justify="left"), ratios(found, base)
     columns = ("times as fast", "middle half", "median ms", "units/s", "GFLOP/s", "first s")
+    columns += ("of peak",) if peak else ()
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left")
     rows = {}
@@ -155,8 +166,10 @@ def tell(
         median, first = times.median, times.ready + times.first
         cells = (f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{median * 1e3:.1f}")
         more = (f"{units / median:,.0f}", f"{flops / median / 1e9:.0f}", f"{first:.1f}")
+        more += (f"{flops / median / peak:.1%}",) if peak else ()
         table.add_row(name, *cells, *more)
         rows[name] = {"ratio": ratio, "middle_half": [low, high], "first": times.first}
         rows[name] |= {"ready": times.ready, "seconds": times.rounds}
+        rows[name] |= {"of_peak": flops / median / peak} if peak else {}
     console.print(table)
     write_atomically(out, json.dumps({"title": title, "base": base, "rows": rows}, indent=1) + "\n")

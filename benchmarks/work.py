@@ -101,6 +101,17 @@ WORKS = {
     "nanogpt": Work("nanogpt-tiny", 12, 64, vocab_size=65, dropout=0.0),
     "t5-mini": Work("t5-mini", 16, 256, 64),
     "vit-mini": Work("vit-mini", 64),
+    # For trials, of every kind.
+    "gpt2-tiny": Work("gpt2-tiny", 4, 32, vocab_size=512),
+    "t5-tiny": Work("t5-tiny", 4, 32, 16, vocab_size=512),
+    "vit-tiny": Work("vit-tiny", 8),
+    # For GPUs (benchmarks/gpu.py): lengths and vocabularies as published.
+    "bert-base-gpu": Work("bert-base-uncased", 64, 512, vocab_size=30522),
+    "bert-large-gpu": Work("bert-large-uncased", 32, 512, vocab_size=30522),
+    "gpt2-small-gpu": Work("gpt2-small", 16, 1024, vocab_size=50257),
+    "gpt2-medium-gpu": Work("gpt2-medium", 8, 1024, vocab_size=50257),
+    "t5-base-gpu": Work("t5-base", 32, 512, 128, vocab_size=32128),
+    "vit-b16-gpu": Work("vit-b16", 128),
 }
 
 
