@@ -5,6 +5,7 @@ with the range of the ratios of rounds; single times say nothing on a shared mac
 """
 
 import json
+import os
 import statistics
 import subprocess
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Contestant:
     python: Path  # interpreter of its environment
     module: str  # with a `contestant`
     given: dict[str, Any]  # its arguments
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables beside ours
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Times:
     ready: float = 0.0  # until it was built
     first: float = 0.0  # with the compilation
     rounds: list[float] = field(default_factory=list)
+    memory: float = 0.0  # MiB of its process at most
     failed: str = ""  # why it did not run
 
     @property
@@ -55,6 +58,7 @@ class Worker:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(
                 [*words, json.dumps(contestant.given)],
+                env={**os.environ, **contestant.environment},
                 stdin=pipe,
                 stdout=pipe,
                 stderr=errors,
@@ -88,6 +92,18 @@ class Worker:
             pass
 
 
+def chosen(contestants: Mapping[str, Contestant], parts: tuple[str, ...]) -> dict[str, Contestant]:
+    """Return the first, with which the others are compared, and those of a name with such a part.
+
+    Args:
+        contestants: by name.
+        parts: of names; none: all.
+    """
+    base = next(iter(contestants))
+    wanted = [n for n in contestants if n == base or not parts or any(p in n for p in parts)]
+    return {name: contestants[name] for name in wanted}
+
+
 def in_turn(
     contestants: Mapping[str, Contestant], rounds: int, logs: Path, clock: str = "seconds"
 ) -> dict[str, Times]:
@@ -118,7 +134,9 @@ def in_turn(
         with bar("rounds", rounds) as report:
             for number in range(1, rounds + 1):
                 for name, worker in workers.items():
-                    found[name].rounds.append(worker.turn()[clock])
+                    said = worker.turn()
+                    found[name].rounds.append(said[clock])
+                    found[name].memory = said["memory"]
                 report(number, "")
     finally:
         for worker in workers.values():
@@ -138,7 +156,13 @@ def ratios(found: Mapping[str, Times], base: str) -> dict[str, tuple[float, floa
 
 
 def tell(
-    title: str, found: Mapping[str, Times], base: str, units: int, flops: float | None, out: Path
+    title: str,
+    found: Mapping[str, Times],
+    base: str,
+    units: int,
+    flops: float | None,
+    out: Path,
+    peak: float | None = None,
 ) -> None:
     """Print the table, and write it to `out` as JSON.
 
@@ -149,25 +173,35 @@ def tell(
         units: tokens or patches that a contestant takes at a time.
         flops: of the matrix products of it, without which none can do; None = there are none.
         out: receives JSON.
+        peak: FLOP/s of the device, of which a share is told; None = not known.
     """
-    table, faster = Table(title=title, title_justify="left"), ratios(found, base)
-    columns = ("times as fast", "middle half", "median ms", "units/s", "GFLOP/s", "first s")
-    columns = [column for column in columns if flops is not None or column != "GFLOP/s"]
+    table, faster, rows = Table(title=title, title_justify="left"), ratios(found, base), {}
+    shown = {n: _cells(found[n], faster[n], units, flops, peak) for n in found if n in faster}
+    columns = list(next(iter(shown.values()), {}))
     for column in ("", *columns):
         table.add_column(column, justify="right" if column else "left")
-    rows = {}
     for name, times in found.items():
-        if name not in faster:
-            table.add_row(name, times.failed or "the base did not run")
-            rows[name] = {"failed": times.failed}
+        if name not in shown:
+            why = times.failed or "the base did not run"
+            table.add_row(name, *([why] if columns else []))
+            rows[name] = {"failed": why}
             continue
         ratio, low, high = faster[name]
-        median, first = times.median, times.ready + times.first
-        cells = [f"{ratio:.2f}", f"{low:.2f} to {high:.2f}", f"{median * 1e3:.1f}"]
-        cells += [f"{units / median:,.0f}"]
-        cells += [] if flops is None else [f"{flops / median / 1e9:.0f}"]
-        table.add_row(name, *cells, f"{first:.1f}")
+        table.add_row(name, *shown[name].values())
         rows[name] = {"ratio": ratio, "middle_half": [low, high], "first": times.first}
-        rows[name] |= {"ready": times.ready, "seconds": times.rounds}
+        rows[name] |= {"ready": times.ready, "seconds": times.rounds, "memory": times.memory}
+        if flops is not None and peak is not None:
+            rows[name]["of_peak"] = flops / times.median / peak
     console.print(table)
     write_atomically(out, json.dumps({"title": title, "base": base, "rows": rows}, indent=1) + "\n")
+
+
+def _cells(times, faster, units, flops, peak):
+    """Return what is shown of a contestant, by column."""
+    (ratio, low, high), median = faster, times.median
+    cells = {"times as fast": f"{ratio:.2f}", "middle half": f"{low:.2f} to {high:.2f}"}
+    cells |= {"median ms": f"{median * 1e3:.1f}", "units/s": f"{units / median:,.0f}"}
+    if flops is not None:
+        cells["GFLOP/s"] = f"{flops / median / 1e9:.0f}"
+        cells |= {} if peak is None else {"of peak": f"{flops / median / peak:.1%}"}
+    return cells | {"first s": f"{times.ready + times.first:.1f}", "MiB": f"{times.memory:,.0f}"}

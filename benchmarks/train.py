@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.contest import Contestant, in_turn, tell
+from benchmarks.contest import Contestant, chosen, in_turn, tell
 from benchmarks.work import WORKS
 
 OURS, HUB, TORCH = (
@@ -61,11 +61,7 @@ def main(setting: Setting) -> None:
     for name in setting.work:
         found = contestants(name, setting.peers)
         base = next(iter(found))
-        chosen = {
-            n: c for n, c in found.items() if n == base or not setting.only
-            or any(part in n for part in setting.only)
-        }  # fmt: skip
-        times = in_turn(chosen, setting.rounds, setting.out / f"train-{name}")
+        times = in_turn(chosen(found, setting.only), setting.rounds, setting.out / f"train-{name}")
         work = WORKS[name]
         title = f"train {name}: {work.batch} rows a step, on {os.cpu_count()} cores"
         tell(title, times, base, work.units(), work.flops(), setting.out / f"train-{name}.json")

@@ -92,6 +92,17 @@ WORKS = {
     "nanogpt": Work("nanogpt-tiny", 12, 64, vocab_size=65, dropout=0.0),
     "t5-mini": Work("t5-mini", 16, 256, 64),
     "vit-mini": Work("vit-mini", 64),
+    # For trials, of every kind.
+    "gpt2-tiny": Work("gpt2-tiny", 4, 32, vocab_size=512),
+    "t5-tiny": Work("t5-tiny", 4, 32, 16, vocab_size=512),
+    "vit-tiny": Work("vit-tiny", 8),
+    # For GPUs (benchmarks/gpu.py): lengths and vocabularies as published.
+    "bert-base-gpu": Work("bert-base-uncased", 64, 512, vocab_size=30522),
+    "bert-large-gpu": Work("bert-large-uncased", 32, 512, vocab_size=30522),
+    "gpt2-small-gpu": Work("gpt2-small", 16, 1024, vocab_size=50257),
+    "gpt2-medium-gpu": Work("gpt2-medium", 8, 1024, vocab_size=50257),
+    "t5-base-gpu": Work("t5-base", 32, 512, 128, vocab_size=32128),
+    "vit-b16-gpu": Work("vit-b16", 128),
 }
 
 
@@ -148,6 +159,30 @@ class Reading:
     def predictions(self) -> int:
         """Return how many tokens of a row are masked at most."""
         return round(MASKED * self.length)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """One layer of attention, of all tokens of one text to all."""
+
+    length: int  # tokens
+    heads: int = 4
+    width: int = 64  # of a head
+
+    @property
+    def dim(self) -> int:
+        """Return the width of the layer."""
+        return self.heads * self.width
+
+    def hidden(self) -> np.ndarray:
+        """Return random hidden states (1, length, dim)."""
+        shape = (1, self.length, self.dim)
+        return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+    def flops(self) -> float:
+        """Return the matrix-product FLOPs, forward and twice that backward."""
+        products = 2 * self.length * self.dim + 4 * self.dim**2  # for one token
+        return 6 * self.length * products
 
 
 def tensors(arrays: dict[str, np.ndarray], convert: Any) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 The module has a `contestant(**given)` that returns a function which does the work once. For each
 line that comes in the work is done, and a line of JSON goes out with the seconds that it took, and
-those that its threads and child processes were at work; one comes out before, with the seconds of
-the first time, and how long it took to be ready.
+those that its threads and child processes were at work, and the MiB of memory that the process had
+at most; one comes out before, with the seconds of the first time, and how long it took to be ready.
 """
 
 import importlib
 import json
 import os
+import resource
 import sys
 import time
 
@@ -24,7 +25,8 @@ def main() -> None:
     def taken() -> dict[str, float]:
         start, busy = time.perf_counter(), _busy()
         work()
-        return {"seconds": time.perf_counter() - start, "cpu": _busy() - busy}
+        seconds, memory = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
+        return {"seconds": seconds, "cpu": _busy() - busy, "memory": memory.ru_maxrss / 2**10}
 
     ready = time.perf_counter() - began
     answers.write(json.dumps({"ready": ready, "first": taken()["seconds"]}) + "\n")

@@ -1,4 +1,7 @@
-"""transformers on torch: AdamW, gradients clipped, in eager mode or by torch.compile."""
+"""transformers on torch: AdamW, gradients clipped, in eager mode or by torch.compile.
+
+On a GPU if there is one, else on the CPU.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,16 +16,16 @@ IGNORED = -100  # label of what is not told
 
 def contestant(work: str, compiled: bool = False, precision: str = "float32") -> Callable[[], Any]:
     """Return a function that takes one step."""
-    given = WORKS[work]
-    arrays = {name: torch.tensor(array) for name, array in given.arrays().items()}
+    given, device = WORKS[work], "cuda" if torch.cuda.is_available() else "cpu"
+    arrays = {name: torch.tensor(x, device=device) for name, x in given.arrays().items()}
     model, features = BUILDERS[given.kind](given, arrays)
-    model.train()
+    model.to(device).train()
     run = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     half = precision == "bfloat16"
 
     def step() -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             loss = run(**features).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,11 +1,31 @@
 """TensorFlow, loaded without a word, once the user's input has been looked at."""
 
+import contextlib
 import faulthandler
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from tfattn.errors import InputError
+
+# Keras, which TensorFlow loads, loads these for wrappers and pictures that nothing here asks for.
+# They take as long as all of Keras; what needs them loads them later.
+UNASKED = ("sklearn", "matplotlib.pyplot", "IPython")
+
+
+@contextlib.contextmanager
+def absent(names: tuple[str, ...]) -> Iterator[None]:
+    """Have imports of some modules fail in this block, but for those that are loaded already."""
+    hidden = [name for name in names if name not in sys.modules]
+    absentees: dict[str, Any] = dict.fromkeys(hidden)  # None is Python's word for no module
+    sys.modules.update(absentees)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def import_tensorflow() -> None:
@@ -27,7 +47,8 @@ def import_tensorflow() -> None:
         os.dup2(notes.fileno(), 2)
         faulthandler.enable(screen)  # a crash would take the notes with it
         try:
-            import tensorflow as tf
+            with absent(UNASKED):
+                import tensorflow as tf
 
             # The first use of devices writes too; a cluster is to be joined before it.
             if "TF_CONFIG" not in os.environ:

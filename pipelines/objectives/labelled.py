@@ -2,8 +2,6 @@
 
 import numpy as np
 import tensorflow as tf
-from scipy import stats
-from sklearn import metrics
 
 from pipelines import recipes
 from pipelines.objectives import Objective, cell, cross_entropy, first, hits
@@ -39,6 +37,8 @@ def class_scores(outputs: np.ndarray, targets: np.ndarray, classes: int) -> dict
         targets: (n,), numbers of classes.
         classes: of them all.
     """
+    from sklearn import metrics  # takes long, and pretraining needs none
+
     said = outputs.argmax(axis=-1)
     f1 = metrics.f1_score(targets, said, labels=range(classes), average="macro", zero_division=0)
     several = len(np.union1d(targets, said)) > 1  # of a constant it is undefined; 0 is reported
@@ -119,6 +119,8 @@ class Regression(Objective):
 
         Correlations of a constant are undefined; 0 is reported.
         """
+        from scipy import stats  # as above
+
         said = outputs[:, 0].astype(np.float64) * self.spec.scale + self.spec.offset
         constant = np.ptp(said) == 0 or np.ptp(targets) == 0
         return {

@@ -7,7 +7,7 @@ How a step is compiled (`train.compile`):
 
     xla     the whole step by XLA: GPUs and TPUs
     fused   graph mode with oneDNN's matrix products; the elementwise stretches (softmax, GELU,
-            norms, the loss) and the update are compiled by XLA alone (tfattn/backend.py)
+            norms, the loss) are compiled by XLA alone (tfattn/backend.py)
     graph   graph mode
     auto    xla where there is a GPU or TPU, else fused
 """
@@ -67,8 +67,7 @@ class Engine:
         function = functools.partial(tf.function, autograph=False)
         self._gradients = function(self._local_gradients, jit_compile=whole)
         alone = self.strategy.num_replicas_in_sync == 1
-        compiled = alone and self.mode in ("xla", "fused")
-        self._apply = function(self._update, jit_compile=True) if compiled else self._update
+        self._apply = function(self._update, jit_compile=True) if alone and whole else self._update
         self._train_step = function(self._distributed_step)
         self._evaluate_step = function(
             self._local_evaluation, jit_compile=whole, reduce_retracing=True

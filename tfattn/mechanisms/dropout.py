@@ -8,7 +8,8 @@ dropout in it is one island of compilation, whose gradient draws the same mask a
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -35,21 +36,26 @@ def _hashed(x, between=None):
     return _fold(x * SECOND, 15)
 
 
-def keeps(seed: Tensor, size: Any, rate: float) -> Tensor:
-    """Return which of `size` places are kept, (size,), all but a share `rate`.
+def keeps(seed: Tensor, shape: Sequence[Any], rate: float) -> Tensor:
+    """Return which places of `shape` are kept, all but a share `rate`.
 
     Args:
         seed: (2,) integers; another pair is another mask.
-        size: fewer than 2^31.
+        shape: of fewer than 2^31 places.
         rate: share that is not.
     """
     seed = ops.cast(seed, "uint32")
     first = _hashed(seed[0] + _hashed(seed[1] + GOLDEN))
-    place = ops.cast(ops.arange(size, dtype="int32"), "uint32")
     # Numbers in a row are made unlike each other first: hashed as they are, two rounds leave places
-    # that are 1,024 or 4,096 apart correlated by a percent.
-    drawn = _hashed(place * GOLDEN + first, between=_hashed(first + GOLDEN))
-    return drawn >= np.uint32(rate * 2**32)
+    # that are 1,024 or 4,096 apart correlated by a percent. Of rows and of columns, and not of all
+    # places: that would be a large constant, which XLA works out in no hurry and then reads.
+    *rows, columns = shape
+    row = ops.arange(math.prod(rows), dtype="int32") * columns
+    row = ops.cast(row, "uint32") * GOLDEN + first
+    column = ops.cast(ops.arange(columns, dtype="int32"), "uint32") * GOLDEN
+    place = ops.expand_dims(row, 1) + column
+    drawn = _hashed(place, between=_hashed(first + GOLDEN))
+    return ops.reshape(drawn >= np.uint32(rate * 2**32), shape)
 
 
 def apart(seed: Tensor, index: Tensor) -> Tensor:
@@ -63,8 +69,8 @@ def apart(seed: Tensor, index: Tensor) -> Tensor:
 
 def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
     """Return `x` with a share `rate` of its numbers 0 and the others larger by 1 / (1 - rate)."""
-    kept = ops.reshape(keeps(seed, ops.size(x), rate), ops.shape(x))
     wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))  # 1 / .9 is not in bfloat16
+    kept = keeps(seed, ops.shape(x), rate)
     return ops.cast(ops.where(kept, wide * (1 / (1 - rate)), 0.0), x.dtype)
 
 

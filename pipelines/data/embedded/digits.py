@@ -1,7 +1,6 @@
 """Handwritten digits that scikit-learn carries: 1,797 of 8 x 8, a copy of UCI's test set."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from pipelines.data.images import Images
 from tfattn.errors import InputError
@@ -17,6 +16,8 @@ def digits(name: str, flag: str) -> Images:
     """
     if name != NAME:
         raise InputError(f"data.{flag}: expected folders, an .npz or {NAME}. Received: {name}.")
+    from sklearn.datasets import load_digits  # takes long, and few commands need it
+
     pixels, labels = load_digits(return_X_y=True)
     images = np.round(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     places = [f"{NAME}, row {row}" for row in range(len(images))]
