@@ -71,6 +71,7 @@ _NAMES = {
     "preset": "tfattn.families",
     "PRESETS": "tfattn.families",
     "assign": "tfattn.weights",
+    "model_parallel": "tfattn.sharding",
     "from_huggingface": "tfattn.huggingface",
     "to_huggingface": "tfattn.huggingface",
     "head_importance": "tfattn.pruning",

@@ -22,12 +22,26 @@ import keras
 from keras import ops
 
 from tfattn import ways
+from tfattn.errors import InputError
 
 Tensor = Any
 
 
 def _on_tensorflow() -> bool:
     return keras.backend.backend() == "tensorflow"
+
+
+def check_distribution() -> None:
+    """Complain where keras.distribution takes layouts and does nothing with them.
+
+    Raises:
+        InputError: on TensorFlow.
+    """
+    if _on_tensorflow():
+        raise InputError(
+            "KERAS_BACKEND: expected jax, for with tensorflow keras.distribution splits nothing; "
+            "there tf.distribute.MirroredStrategy splits the batch. Received: tensorflow."
+        )
 
 
 def island(fn: Callable[..., Any]) -> Callable[..., Any]:

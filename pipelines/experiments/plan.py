@@ -21,9 +21,10 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from pipelines.experiments.step_memory import How, Memory, memory
 from tfattn.errors import InputError
-from tfattn.models.config import EncoderDecoderConfig, Head
+from tfattn.models.config import Head
 from tfattn.models.model_config import ModelConfig
 from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.models.shards import most_shards
 from tfattn.models.step import Step
 
 GIB = 2**30
@@ -116,14 +117,14 @@ def find_layout(
     Raises:
         InputError: nothing fits; names what would.
     """
-    _check(name, config, cluster, asked)
+    _check(name, config, head, cluster, asked)
     found = _fitting(config, head, cluster, asked)
     if found is not None:
         return found
     layouts = _layouts(config, head, cluster, asked)
     least = min(layouts, key=lambda x: (x.memory.total, x.microbatch), default=None)
     if least is None:
-        _refuse_batch(config, cluster, asked)
+        _refuse_batch(config, head, cluster, asked)
     rows = "1 row" if least.microbatch == 1 else f"{least.microbatch} rows"
     shards = "1 model shard" if least.model_shards == 1 else f"{least.model_shards} model shards"
     raise InputError(
@@ -133,9 +134,9 @@ def find_layout(
     )
 
 
-def _check(name, config, cluster, asked):
-    if asked.model_shards is not None and not list(_shards(config, cluster, asked)):
-        free = _shards(config, cluster, replace(asked, model_shards=None))
+def _check(name, config, head, cluster, asked):
+    if asked.model_shards is not None and not list(_shards(config, head, cluster, asked)):
+        free = _shards(config, head, cluster, replace(asked, model_shards=None))
         raise InputError(
             f"model-shards: expected a divisor of the {cluster.devices} devices and of heads and "
             f"hidden units of {name}. Received: {asked.model_shards}. "
@@ -150,8 +151,8 @@ def _check(name, config, cluster, asked):
                 )
 
 
-def _refuse_batch(config, cluster, asked) -> NoReturn:
-    replicas = cluster.devices // max(_shards(config, cluster, asked))
+def _refuse_batch(config, head, cluster, asked) -> NoReturn:
+    replicas = cluster.devices // max(_shards(config, head, cluster, asked))
     unit = replicas * (asked.microbatch or 1)
     rows = "1 row" if unit == replicas else f"{asked.microbatch} rows"
     raise InputError(
@@ -185,7 +186,7 @@ def _fitting(config, head, cluster, asked):
 def _layouts(config, head, cluster, asked) -> Iterator[Layout]:
     """Yield layouts, the fewest model shards first, and of these the largest microbatch."""
     parameters = config.parameter_count((head,))
-    for shards in _shards(config, cluster, asked):
+    for shards in _shards(config, head, cluster, asked):
         replicas = cluster.devices // shards
         places = config.places(asked.step)
         unit = replicas * (asked.microbatch or 1)
@@ -200,26 +201,12 @@ def _layouts(config, head, cluster, asked) -> Iterator[Layout]:
                 yield Layout(replicas, shards, rows, each // rows, needed)
 
 
-def _shards(config, cluster, asked):
+def _shards(config, head, cluster, asked):
     """Yield how many model shards there may be."""
-    most = _most_shards(config)
+    most = most_shards(config, head)
     for shards in _divisors(cluster.devices):
         if asked.model_shards in (None, shards) and most % shards == 0:
             yield shards
-
-
-def _most_shards(config):
-    """Return the most model shards of which each has as many heads and hidden units."""
-    if isinstance(config, RecurrentConfig):
-        return 1  # step after step each would wait for the others
-    both = isinstance(config, EncoderDecoderConfig)
-    stacks: tuple[Any, ...] = (config.encoder, config.decoder) if both else (config,)
-    return math.gcd(*(size for s in stacks for size in _shared_out(s)))
-
-
-def _shared_out(stack):
-    """Return the sizes that shards divide; heads of keys and values are repeated to all heads."""
-    return stack.heads, (stack.kv_heads or stack.heads) * stack.head_width(), stack.hidden_dim
 
 
 def _remedy(config, head, cluster, asked):
@@ -238,7 +225,7 @@ def _remedy(config, head, cluster, asked):
             if found is not None:
                 return _flags(one, found)
     for change in (given, given | both):
-        for devices in _more_devices(config, cluster):
+        for devices in _more_devices(config, head, cluster):
             more = replace(cluster, devices=devices)
             found = _fitting(config, head, more, replace(asked, **change))
             if found is not None:
@@ -247,10 +234,10 @@ def _remedy(config, head, cluster, asked):
     return f"--memory {math.ceil(least / GIB)}"
 
 
-def _more_devices(config, cluster):
+def _more_devices(config, head, cluster):
     """Return numbers of devices that have other numbers of model shards, the fewest first."""
     found = set()
-    for shards in _divisors(_most_shards(config)):
+    for shards in _divisors(most_shards(config, head)):
         first = cluster.devices // shards + 1
         found |= {shards * replicas for replicas in range(first, first + 4)}
     return sorted(found)
