@@ -21,6 +21,7 @@ from pipelines.training.optimize import build_optimizer
 from pipelines.training.train import POLICIES
 from tfattn.families import gpt2, t5
 from tfattn.models.config import Tokens
+from tfattn.models.model_config import changed
 
 
 class Masked(MaskedLM):
@@ -41,12 +42,23 @@ class Written(SourceToTarget):
         self.losses, self.selects = ("loss",), ("loss", False)
 
 
-def contestant(work: str, mode: str = "fused", precision: str = "float32") -> Callable[[], Any]:
-    """Return a function that takes one step."""
+def contestant(
+    work: str, mode: str = "fused", precision: str = "float32", depth: int | None = None, **how: Any
+) -> Callable[[], Any]:
+    """Return a function that takes one step.
+
+    Args:
+        work: of benchmarks/work.py.
+        mode: in which a step is compiled.
+        precision: of products.
+        depth: blocks; none: those of the preset.
+        how: more fields of TrainConfig.
+    """
     given = WORKS[work]
     objective, batch = _task(given)
-    model = tfattn.build(given.config, *objective.heads, dtype=POLICIES[precision])
-    train: Any = TrainConfig(compile=mode, rate=1e-3)  # pyright: ignore[reportArgumentType]
+    config = given.config if depth is None else changed(given.config, depth=depth)
+    model = tfattn.build(config, *objective.heads, dtype=POLICIES[precision])
+    train: Any = TrainConfig(compile=mode, rate=1e-3, **how)  # pyright: ignore[reportArgumentType]
     engine = Engine(model, objective, build_optimizer(train, 10_000, model), train)
     return lambda: engine.step(batch)
 
