@@ -16,7 +16,6 @@ import json
 import math
 import shlex
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from rich.table import Table
 from benchmarks.commands import command, console, spread
 from benchmarks.precision_picture import Curves, draw
 from pipelines.runs import write_atomically
+from tfattn.errors import InputError
 
 BASE, HALF = PRECISIONS = ("float32", "bfloat16")
 WINDOW = 20  # steps that are averaged along the training loss
@@ -76,10 +76,7 @@ def curves(lines: Any) -> dict[str, list[tuple[int, float]]]:
 
 
 def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return what the runs of both precisions, a seed each in the same order, say.
-
-    Of one seed there are no deviations: they are NaN.
-    """
+    """Return what the runs of both precisions, a seed each in the same order, say."""
     last = {name: [run["after"]["loss"] for run in of] for name, of in runs.items()}
     differences = [half - full for full, half in zip(last[BASE], last[HALF], strict=True)]
     steps = [step for step, _ in runs[BASE][0]["train"]]
@@ -91,17 +88,12 @@ def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {
         "last": last,
         "difference": statistics.mean(differences),
-        "standard_error": deviation(differences) / math.sqrt(len(differences)),
+        "standard_error": statistics.stdev(differences) / math.sqrt(len(differences)),
         "largest": float(along[seed, place]),
         "largest_step": steps[place],
         "largest_seed": int(seed),
-        "between_seeds": deviation(smooth[BASE][:, place].tolist()),
+        "between_seeds": statistics.stdev(smooth[BASE][:, place].tolist()),
     }
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Return the standard deviation of a sample; NaN of one value."""
-    return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def tell(found: dict[str, dict[str, Any]]) -> None:
@@ -119,7 +111,13 @@ def tell(found: dict[str, dict[str, Any]]) -> None:
 
 
 def main(setting: Setting) -> None:
-    """Train, compare, and write the numbers and the picture."""
+    """Train, compare, and write the numbers and the picture.
+
+    Raises:
+        InputError: one seed, which says nothing of chance.
+    """
+    if setting.seeds < 2:
+        raise InputError(f"seeds: expected 2 or more. Received: {setting.seeds}.")
     presets = {preset.split()[0]: preset for preset in setting.presets}
     runs: Curves = {name: {precision: [] for precision in PRECISIONS} for name in presets}
     turns = itertools.product(range(setting.seeds), presets.items(), PRECISIONS)
