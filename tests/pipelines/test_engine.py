@@ -209,7 +209,8 @@ def on_two_devices(folder, out):
     with strategy.scope():
         made = engine(objective, strategy=strategy, accumulate=2, ema=EMA)
     numbers, after = [], []
-    for batch in strategy.experimental_distribute_dataset(source.stream(0, STEPS)):
+    shares = source.stream(0, STEPS, made.share())
+    for batch in strategy.distribute_datasets_from_function(lambda _: shares):
         numbers.append(made.step(batch))
         after.append([w.tolist() for w in weights(made.model)])
     numbers.append(made.evaluate(source.in_order(1)))
