@@ -6,25 +6,25 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import sharded_steps
 
 import tfattn
 from tfattn.families import PRESETS, preset, pretraining_head
 from tfattn.models.config import Tokens
 from tfattn.models.model_config import changed
 from tfattn.models.recurrent_config import RecurrentConfig
-from tfattn.models.shards import check_shards, most_shards
+from tfattn.models.shards import check_shards, divides_vocabulary, most_shards
 from tfattn.models.vision_config import Pixels
-from tfattn.sharding import RULES
+from tfattn.sharding import COLUMNS, ROWS, TOKENS, rules
 
 ROOT = Path(__file__).parents[1]
-CASES, REPLICAS = sharded_steps.CASES, sharded_steps.REPLICAS
-SHARDS = {layout: shards or 1 for layout, shards in sharded_steps.LAYOUTS.items()}
+SHARDS = {"one": 1, "data": 1, "2x2": 2, "1x4": 4}
+REPLICAS = {"one": 1, "data": 4, "2x2": 2, "1x4": 1}
 TINY = [n for n, c in PRESETS.items() if n.endswith("-tiny") and not isinstance(c, RecurrentConfig)]
 
 on_jax = pytest.mark.skipif(
@@ -32,8 +32,10 @@ on_jax = pytest.mark.skipif(
 )
 
 
-def matched(path):
-    return [axes for pattern, axes in RULES.items() if re.fullmatch(pattern, path)]
+def matched(path, vocabulary=96, shards=4):
+    config = changed(preset("gpt2-tiny"), vocab_size=vocabulary)
+    table = rules(config, shards)
+    return [axes for pattern, axes in table.items() if re.fullmatch(pattern, path)]
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -71,6 +73,15 @@ def test_how_many_shards_there_may_be():
     assert most_shards(preset("gpt2-xl")) == 25
     assert most_shards(preset("bahdanau-tiny")) == 1
     assert most_shards(preset("vit-b16"), Pixels(heads=2)) == 2
+
+
+def test_embeddings_are_split_by_the_vocabulary_where_it_divides_and_else_by_the_width():
+    assert rules(preset("llama-7b"), 4)[TOKENS] == ROWS  # 32,000
+    assert rules(preset("gpt2-medium"), 4)[TOKENS] == COLUMNS  # 50,257
+    two = changed(preset("t5-tiny"), vocab_size=96)
+    assert divides_vocabulary(two, 4)
+    two = replace(two, shared=False, encoder=replace(two.encoder, vocab_size=97))
+    assert not divides_vocabulary(two, 4)
 
 
 @pytest.mark.parametrize(
@@ -136,9 +147,10 @@ def found():
 
 @on_jax
 def test_losses_are_those_of_one_device_whatever_is_split(found):
-    assert list(found["steps"]) == list(CASES)
+    assert len(found["steps"]) == 5
+    assert sum("2x2 again" in layouts for layouts in found["steps"].values()) == 3
     for name, layouts in found["steps"].items():
-        assert len(layouts) == 5
+        assert len(layouts) >= 4
         one = layouts["one"]["losses"]
         assert one[0] > one[1] > one[2]
         for layout, step in layouts.items():
@@ -149,13 +161,24 @@ def test_losses_are_those_of_one_device_whatever_is_split(found):
 
 
 @on_jax
+def test_each_device_has_the_scores_of_its_texts_and_heads(found):
+    for name, layouts in found["steps"].items():
+        for layout, replicas in REPLICAS.items():
+            heads, texts = 8 // SHARDS[layout], 8 // replicas
+            if layout != "one":
+                assert [texts, heads] == layouts[layout]["scores"], (name, layout)
+
+
+@on_jax
 def test_dropout_drops_the_same_however_its_input_is_split(found):
     assert found["dropout"]["same"] and 0.3 < found["dropout"]["kept"] < 0.7
 
 
 @on_jax
 def test_the_loss_over_a_vocabulary_in_chunks_is_the_same_of_rows_that_are_split(found):
-    assert max(found["loss in chunks"]) < 1e-5
+    chunked = found["loss in chunks"]
+    assert max(chunked["off"]) < 1e-5
+    assert chunked["logits"] and not chunked["gathered"]  # each device has those of its rows
 
 
 @on_jax
@@ -166,7 +189,7 @@ def test_weights_and_moments_are_split_by_their_paths_and_batches_by_rows(found,
         step = layouts[layout]
         moments = dict(step["moments"])
         for path, (whole, part) in step["weights"].items():
-            assert part == split(path, whole, shards), (name, path)
+            assert part == split(path, whole, shards, name), (name, path)
             for kind in ("momentum", "velocity"):  # of Adam
                 (own,) = (p for p in moments if p.endswith(f"{path.replace('/', '_')}_{kind}"))
                 assert moments.pop(own) == [whole, part], (name, path)
@@ -188,6 +211,6 @@ def test_bytes_of_kernels_on_a_device_fall_by_the_number_of_shards(found):
             assert less == 3 * 4 * (whole - part)
 
 
-def split(path, whole, shards):
-    (axes,) = matched(path) or [(None,) * len(whole)]
+def split(path, whole, shards, name):
+    (axes,) = matched(path, 97 if name == "gpt2-tiny" else 96) or [(None,) * len(whole)]
     return [n // (shards if axis else 1) for n, axis in zip(whole, axes, strict=True)]

@@ -16,24 +16,37 @@ from tfattn import backend
 from tfattn.errors import InputError
 from tfattn.models.config import Head
 from tfattn.models.model_config import ModelConfig
-from tfattn.models.shards import check_shards
+from tfattn.models.shards import check_shards, divides_vocabulary
 
 BATCH, MODEL = "batch", "model"  # axes of the mesh
 COLUMNS, ROWS, ALONG = (None, MODEL), (MODEL, None), (MODEL,)
 
 # Regular expressions that whole paths match, one each at most; what matches none is on each device:
 # norms, positions, biases that are added to sums, poolers and classifiers.
-RULES: dict[str, tuple[str | None, ...]] = {
+BLOCKS: dict[str, tuple[str | None, ...]] = {
     r"(.*/)?(self|cross)/(query|key|value)/kernel": COLUMNS,  # heads
     r"(.*/)?(self|cross)/(query|key|value)/bias": ALONG,
     r"(.*/)?(self|cross)/output/kernel": ROWS,
     r"(.*/)?feedforward/(expand|gate)/kernel": COLUMNS,  # hidden units
     r"(.*/)?feedforward/(expand|gate)/bias": ALONG,
     r"(.*/)?feedforward/contract/kernel": ROWS,
-    # Of the stems, and of an untied head. Megatron-LM splits them by rows, and adds rows until the
-    # vocabulary divides; those that are published (50,257, 30,522) hardly do, and the width does.
-    r"(.*/)?tokens/embeddings": COLUMNS,
 }
+TOKENS = r"(.*/)?tokens/embeddings"  # of stems, and of an untied head
+
+
+def rules(config: ModelConfig, shards: int) -> dict[str, tuple[str | None, ...]]:
+    """Return which axes are split, by the regular expression that a path matches.
+
+    Embeddings are split by rows, so that each device has the logits of its part of the vocabulary
+    and of the others' no more than sums (arXiv:1909.08053, section 3). Megatron-LM adds rows until
+    the vocabulary divides. Published ones stay as they are: where they do not divide (50,257), the
+    width is split in place of it, which always divides, and logits are summed over devices.
+
+    Args:
+        config: of the model.
+        shards: over which it is split.
+    """
+    return {**BLOCKS, TOKENS: ROWS if divides_vocabulary(config, shards) else COLUMNS}
 
 
 def model_parallel(
@@ -68,6 +81,6 @@ def model_parallel(
     shape = (len(every) // shards, shards)
     mesh = keras.distribution.DeviceMesh(shape, [BATCH, MODEL], np.array(every))
     layouts = keras.distribution.LayoutMap(mesh)
-    for pattern, axes in RULES.items():
+    for pattern, axes in rules(config, shards).items():
         layouts[pattern] = axes
     return keras.distribution.ModelParallel(layout_map=layouts, batch_dim_name=BATCH)

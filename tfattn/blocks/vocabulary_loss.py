@@ -11,11 +11,15 @@ logits of the chunk are there: the products are those of the plain way (where th
 full, it reads some rows once more, with weight 0). What is
 kept is as large as h, E and b, whatever the number of rows. (arXiv:2411.09009 goes over chunks of
 the vocabulary instead, and makes the logits a second time for the gradient.)
+
+Where rows are split over devices, a chunk has as many of each device: one of rows beside each other
+would be gathered, and made by all of them.
 """
 
 import functools
 from typing import Any
 
+import keras
 from keras import ops
 
 from tfattn import backend
@@ -76,8 +80,11 @@ def _chunked(given, targets, weights, rows, gradient, smoothing):
     table = ops.cast(given[1], hidden.dtype)
     rest = given[2:]
     rows, known = max(rows, 1), isinstance(count, int)
-    if known and count <= rows:
+    devices = _devices(count)
+    if known and count <= rows * devices:
         return _chunk(hidden, table, rest, targets, weights, gradient, smoothing)
+    if devices > 1:
+        return _striped(hidden, table, rest, targets, weights, rows, devices, gradient, smoothing)
     rows = rows if known else ops.minimum(rows, count)  # XLA wants a number where there is one
     row = ops.arange(rows, dtype="int32")
 
@@ -102,6 +109,36 @@ def _chunked(given, targets, weights, rows, gradient, smoothing):
     zeros = [ops.zeros(ops.shape(x), "float32") for x in given] if gradient else []
     start = (ops.zeros((), "int32"), ops.zeros((2,), "float32"), *zeros)
     return ops.while_loop(lambda i, *_: i * rows < count, add, start)[1:]
+
+
+def _devices(count):
+    """Return over how many devices so many rows are split."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or not isinstance(count, int):
+        return 1
+    replicas = distribution.num_model_replicas
+    return 1 if count % replicas else replicas
+
+
+def _striped(hidden, table, bias, targets, weights, rows, devices, gradient, smoothing):
+    """Return what _chunked does, of chunks that are each of one row in so many, of all devices."""
+    count, own = hidden.shape[0], hidden.shape[0] // devices
+    chunks = next(n for n in range(-(-own // rows), own + 1) if own % n == 0)
+
+    def apart(x):  # (chunks, rows, ...)
+        return ops.moveaxis(ops.reshape(x, (count // chunks, chunks, *x.shape[1:])), 1, 0)
+
+    def add(carried, now):
+        h, y, w = now
+        sums, *gradients = _chunk(h, table, bias, y, w, gradient, smoothing)
+        own = (sums, *gradients[1:])
+        return tuple(a + b for a, b in zip(carried, own, strict=True)), tuple(gradients[:1])
+
+    zeros = [ops.zeros(ops.shape(x), "float32") for x in (table, *bias)] if gradient else []
+    start, given = (ops.zeros((2,), "float32"), *zeros), map(apart, (hidden, targets, weights))
+    (sums, *rest), made = backend.scan(add, start, tuple(given), ["float32"] * gradient)
+    by_hidden = [ops.reshape(ops.moveaxis(x, 0, 1), hidden.shape) for x in made]
+    return (sums, *by_hidden, *rest)
 
 
 def _chunk(hidden, table, bias, targets, weights, gradient, smoothing):

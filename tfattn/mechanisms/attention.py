@@ -17,7 +17,7 @@ from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.masks import Everything, Mask
-from tfattn.mechanisms.scores import ScaledDotProduct, fold
+from tfattn.mechanisms.scores import ScaledDotProduct, fold, is_split
 
 Tensor = Any
 
@@ -86,6 +86,8 @@ def within(lengths: Tensor, size: int | Tensor) -> Tensor:
 
 def _pool(weights, value):
     """Return the means (b, t, h, e) of values (b, s, h, e) by weights (b, h, t, s)."""
+    if is_split():
+        return ops.einsum("bhts,bshe->bthe", weights, value)
     heads, t, s = weights.shape[1], *ops.shape(weights)[2:]
     pooled = ops.matmul(ops.reshape(weights, (-1, t, s)), fold(value))  # (b h, t, e)
     return ops.transpose(ops.reshape(pooled, (-1, heads, t, value.shape[3])), (0, 2, 1, 3))

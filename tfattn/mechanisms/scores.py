@@ -21,8 +21,18 @@ def fold(x: Tensor) -> Tensor:
     return ops.reshape(x, (-1, ops.shape(x)[2], x.shape[3]))
 
 
+def is_split() -> bool:
+    """Return whether texts and heads may be split over devices.
+
+    Folded into one axis they cannot be: each device would gather all heads of its texts.
+    """
+    return keras.distribution.distribution() is not None
+
+
 def products(q: Tensor, k: Tensor) -> Tensor:
     """Return the products (b, h, t, s) of queries (b, t, h, e) and keys (b, s, h, e)."""
+    if is_split():
+        return ops.einsum("bthe,bshe->bhts", q, k)
     scores = ops.matmul(fold(q), ops.transpose(fold(k), (0, 2, 1)))  # (b h, t, s)
     return ops.reshape(scores, (-1, q.shape[2], *ops.shape(scores)[1:]))
 

@@ -2,7 +2,7 @@
 
     query, key, value    columns, and with them heads        output      rows
     expand, gate         columns, and with them hidden units contract    rows
-    tokens               columns, the width
+    tokens               rows, the vocabulary; where that does not divide, columns
 
 Neither Keras nor a backend is imported here: plans are made of it (pipelines/experiments/plan.py),
 and what is planned is built by it (tfattn/sharding.py).
@@ -54,6 +54,13 @@ def check_shards(config: ModelConfig, *heads: Head, shards: int) -> None:
         )
     field, size = next((f, n) for f, n in _shared_out(config, heads) if n % shards)
     raise InputError(f"{field}: expected a multiple of the {shards} shards. Received: {size}.")
+
+
+def divides_vocabulary(config: ModelConfig, shards: int) -> bool:
+    """Return whether so many shards divide the vocabulary, or those of both sides."""
+    both = isinstance(config, EncoderDecoderConfig)
+    sides = (config.encoder, config.decoder) if both else (config,)
+    return all(getattr(side, "vocab_size", 0) % shards == 0 for side in sides)
 
 
 def _shared_out(config, heads):
