@@ -210,3 +210,21 @@ def test_the_gradient_sees_the_mask_that_was_drawn(way, rng, array):
     more = np.sin(array(numbers(layer, way, x, training=True, variables=[bias])[0])).sum()
     slope = (more - np.sin(ends[0]).sum()) / step
     assert slope == pytest.approx(float(array(found[0][-1]).sum()), rel=2e-2)
+
+
+@pytest.mark.parametrize("mask", [Causal(), Window(9, 4), ~Causal(), Everything()], ids=str)
+def test_parts_of_queries_have_all_the_keys_that_they_may_see(mask):
+    columns = np.arange(LENGTH)[None]
+    whole = engines.side((np.zeros((1, LENGTH, 1, 1)),), None, None, None)
+    whole = whole._replace(order=columns, columns=columns)
+    pairs, met = 0, []
+    for asks, asked in engines.seen(mask, whole, whole):
+        met.append(asks.columns)
+        pairs += asks.columns.size * asked.columns.size
+        allowed = np.broadcast_to(mask(asks.columns.T, columns), (asks.columns.size, LENGTH))
+        needed = columns[0][allowed.any(axis=0)]
+        assert set(needed) <= set(asked.columns[0])
+    np.testing.assert_array_equal(np.concatenate(met, axis=1), columns)
+    share = pairs / LENGTH**2
+    expected = {Causal(): 0.63, Window(9, 4): 0.5}.get(mask, 1.0)
+    assert share == pytest.approx(expected, abs=0.06)

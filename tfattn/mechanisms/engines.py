@@ -43,6 +43,11 @@ class Side(NamedTuple):
         """Return (b, t, h), numbers where they are known."""
         return ops.shape(self.vectors[0])[:3]
 
+    def cut(self, begin: int, end: int) -> "Side":
+        """Return the places from `begin` to before `end`."""
+        cut = [x if x is None else x[:, begin:end] for x in self[1:]]
+        return Side(tuple(x[:, begin:end] for x in self.vectors), *cut)
+
 
 def side(
     vectors: tuple[Tensor, ...],
@@ -72,7 +77,7 @@ def engine(mask: Mask, asks: Side, asked: Side, is_own: bool, bias: Any) -> str:
     """
     wanted = ways.current().attention
     left, right = reach(mask)
-    length = asks.columns.shape[1]  # None where it is not known
+    length = _known(asks.columns.shape[1])
     is_told = bias is None or isinstance(bias, Position)  # of any places
     near = None not in (left, right) and is_own and is_told and length
     if wanted == "local" and not near:
@@ -96,6 +101,30 @@ def is_many(size: Sequence[Any], keys: Any) -> bool:
     if wanted in ("dense", "blocked") or not all(isinstance(n, int) for n in known):
         return wanted == "blocked"
     return _product([batch if isinstance(batch, int) else 1, *known]) > MANY
+
+
+def seen(mask: Mask, asks: Side, asked: Side, parts: int = 4) -> list[tuple[Side, Side]]:
+    """Return the queries in a few parts, each with no more of the keys than a mask lets it see.
+
+    Of a causal mask four parts have 5/8 of all pairs. Positions of a segment rise from column to
+    column, by one or more.
+
+    Args:
+        mask: between both sides.
+        asks: the queries.
+        asked: the keys and values, of the same tokens.
+        parts: of queries.
+    """
+    (left, right), length = reach(mask), _known(asks.columns.shape[1])
+    if length is None or left is None and right is None:
+        return [(asks, asked)]
+    ends = [length * i // parts for i in range(parts + 1)]
+    found = []
+    for begin, end in zip(ends, ends[1:], strict=False):
+        first = 0 if left is None else max(begin - left, 0)
+        last = length if right is None else min(end + right, length)
+        found.append((asks.cut(begin, end), asked.cut(first, last)))
+    return found
 
 
 def blocked(
@@ -180,6 +209,11 @@ def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:
 def _chunk(left, right):
     """Return the places of a chunk: its neighbours hold all that the mask reaches."""
     return max(left, right, 16)
+
+
+def _known(size):
+    """Return a size, or None where it is not known: JAX has symbols for such sizes."""
+    return size if isinstance(size, int) else None
 
 
 def _product(numbers):

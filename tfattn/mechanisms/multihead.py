@@ -7,7 +7,7 @@ from keras import ops
 
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
-from tfattn.mechanisms.engines import blocked, engine, local, side
+from tfattn.mechanisms.engines import blocked, engine, local, seen, side
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
@@ -177,7 +177,11 @@ class MultiHeadAttention(keras.layers.Layer):
         kinds = [kind for kind in (position, shared) if kind is not None]
         variables = [v for kind in kinds for v in kind.trainable_variables]
         seeds = self.attention.dropout.seeds if training else None
-        return blocked(pool, asks, asked, None if shared is not None else bias, variables, seeds)
+        if bias is not None and shared is None:
+            return blocked(pool, asks, asked, bias, variables, seeds)
+        parts = seen(self.attention.mask, asks, asked) if is_own else [(asks, asked)]
+        made = [blocked(pool, *part, None, variables, seeds) for part in parts]
+        return made[0] if len(made) == 1 else ops.concatenate(made, axis=1)
 
     def _pool(self, asks, asked, bias, position, training, return_weights=False):
         """Return what is pooled, and the weights (b, h, t, s) if asked for."""
