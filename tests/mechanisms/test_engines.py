@@ -45,10 +45,13 @@ def attention(rng, **kwargs):
     return layer
 
 
-def numbers(layer, way, x, *args, variables=None, **kwargs):
-    """Return the output, and the gradients by the input, the memory and all weights."""
+def numbers(layer, way, x, *args, variables=None, compiled=None, **kwargs):
+    """Return the output, and the gradients by the input, the memory and all weights.
+
+    Compiled "graph" or "xla"; JAX has one way. Uncompiled they are quicker, once.
+    """
     variables = layer.trainable_variables if variables is None else variables
-    values = [ops.convert_to_tensor(v) for v in variables]
+    values = [v.value for v in variables]
     given = [x, *args]
 
     def run(given, values):
@@ -64,7 +67,6 @@ def numbers(layer, way, x, *args, variables=None, **kwargs):
             return [run(given, values), *found[0], *found[1]]
         import tensorflow as tf
 
-        @tf.function(autograph=False)
         def step(given, values):
             with tf.GradientTape() as tape:
                 tape.watch([given, values])
@@ -73,7 +75,9 @@ def numbers(layer, way, x, *args, variables=None, **kwargs):
             found = tape.gradient(loss, [*given, *values])
             return [result, *(g if g is None else tf.convert_to_tensor(g) for g in found)]
 
-        return step(given, values)
+        if compiled is None:
+            return step(given, values)
+        return tf.function(step, autograph=False, jit_compile=compiled == "xla")(given, values)
 
 
 def assert_like_dense(layer, way, close, *args, **kwargs):
@@ -102,6 +106,20 @@ POSITIONS = {
     "alibi": lambda: Alibi(HEADS),
     "buckets": lambda: Buckets(HEADS, 8, 12, initializer="random_normal"),
 }
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
+@pytest.mark.parametrize("compiled", ["graph", "xla"])
+@pytest.mark.parametrize("way", ["blocked", "local"])
+def test_they_are_the_same_when_compiled(way, compiled, rng, close):
+    layer = attention(rng, mask=NEAR, position=POSITIONS["buckets"](), kv_heads=1)
+    x = inputs(rng)
+    found = numbers(layer, way, x, compiled=compiled, **packed())
+    expected = numbers(layer, way, x, **packed())
+    assert len(found) == len(expected) > 5
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = max(1.0, float(ops.max(ops.abs(theirs))))
+        close(ours / scale, theirs / scale)
 
 
 @pytest.mark.parametrize("way", ["blocked", "local"])
@@ -142,8 +160,11 @@ def test_blocks_ask_a_memory_and_a_prefix(rng, close):
 WINDOWS = [Window(5, 2), Window(20, 0), Window(0, 3), Causal() & Window(17, 9), Window(40, 40)]
 
 
-@pytest.mark.parametrize("mask", WINDOWS, ids=str)
-@pytest.mark.parametrize("length", [16, 33, 64])
+@pytest.mark.parametrize(
+    ("mask", "length"),
+    [*((mask, 33) for mask in WINDOWS), (WINDOWS[0], 16), (WINDOWS[3], 64)],
+    ids=str,
+)
 def test_near_the_diagonal_is_all_that_a_window_sees(mask, length, rng, close):
     layer = attention(rng, mask=mask)
     segments = np.ones((2, length), "int32")
@@ -175,18 +196,21 @@ def test_the_engine_is_chosen_by_mask_and_length():
 
 
 @pytest.mark.parametrize("way", ["blocked", "local"])
-def test_weights_are_dropped_in_their_share_and_alike_in_the_gradient(way, rng, array):
+def test_weights_are_dropped_in_their_share(way, rng, array, compiled):
     layer = attention(rng, mask=NEAR, dropout=0.3)
-    x, steps = inputs(rng), 400
+    x, steps = inputs(rng), 200
     with ways.using(attention=way):
         plain = array(layer(x))
-        drawn = np.stack([array(layer(x, training=True)) for _ in range(steps)])
+        run = lambda x: layer(x, training=True)  # noqa: E731
+        # JAX could not keep the count of draws in a compiled function.
+        run = compiled(run) if keras.backend.backend() == "tensorflow" else run
+        drawn = np.stack([array(run(x)) for _ in range(steps)])
     error = np.abs(drawn.mean(axis=0) - plain) / (drawn.std(axis=0) / np.sqrt(steps) + 1e-6)
     assert error.mean() == pytest.approx(0.8, abs=0.2)  # of a normal number: sqrt(2 / pi)
     assert np.abs(drawn[0] - drawn[1]).max() > 0.01
     blocks = drawn[:, 0, :32] - plain[0, :32]
     both = (blocks[:, :16] * blocks[:, 16:]).mean() / blocks.std() ** 2
-    assert abs(both) < 0.02  # blocks do not share a mask
+    assert abs(both) < 0.03  # blocks do not share a mask
 
 
 @pytest.mark.parametrize("way", ["dense", "blocked", "local"])

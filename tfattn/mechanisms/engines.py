@@ -79,12 +79,12 @@ def engine(mask: Mask, asks: Side, asked: Side, is_own: bool, bias: Any) -> str:
     left, right = reach(mask)
     length = _known(asks.columns.shape[1])
     is_told = bias is None or isinstance(bias, Position)  # of any places
-    near = None not in (left, right) and is_own and is_told and length
+    near = None not in (left, right) and is_own and is_told and length is not None
     if wanted == "local" and not near:
         wanted = "auto"
     if wanted != "auto":
         return wanted
-    if near and length >= 4 * _chunk(left, right):
+    if near and (length or 0) >= 4 * _chunk(left, right):
         return "local"
     return "blocked" if is_many(asks.size, asked.size[1]) else "dense"
 
@@ -164,7 +164,7 @@ def blocked(
     size = max(16, BLOCK // _product(numbers) // 16 * 16)
     if isinstance(length, int):
         size = min(size, length)
-    values = [ops.convert_to_tensor(v) for v in variables]
+    values = [v.value for v in variables]
     whole = [*asked.vectors, *asked[1:], *values, *seed]
     return backend.by_blocks(block, [*asks.vectors, *asks[1:], more], whole, size)
 
