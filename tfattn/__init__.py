@@ -72,6 +72,7 @@ _NAMES = {
     "PRESETS": "tfattn.families",
     "assign": "tfattn.weights",
     "model_parallel": "tfattn.sharding",
+    "using": "tfattn.ways",
     "from_huggingface": "tfattn.huggingface",
     "to_huggingface": "tfattn.huggingface",
     "head_importance": "tfattn.pruning",

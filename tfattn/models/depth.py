@@ -2,8 +2,8 @@
 
     recomputed   the gradient of a block runs its forward pass again: of a block no more than its
                  input is kept (arXiv:1604.06174, section 4.1)
-    scanned      blocks that are alike are traced once and run in a loop over their weights,
-                 stacked: a step of 24 compiles as quickly as one of 2
+    scanned      blocks that are alike are traced and compiled once, and run in a loop over their
+                 weights, stacked
 
 In both a block is a pure function of its variables, whose values go in, and come out where they
 change: the seeds of dropout, by which it draws what it would have drawn anyway.
