@@ -88,10 +88,11 @@ def _alone(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
-    @tf.function(jit_compile=True, autograph=False)
     def backward(args, upstream):
         return _gradients(fn, args, upstream)
 
+    backward.__name__ = f"{fn.__name__}_gradient"  # in a profile
+    backward = tf.function(backward, jit_compile=True, autograph=False)
     return lambda *args: _differentiable(_alone(fn), backward, args)
 
 

@@ -83,7 +83,8 @@ class MonitorConfig(Spec):
     # Of the time that all this may take: evaluations come without it, but for the first and the
     # last, until the rest of the run has caught up. 1 = always with it.
     share: float = 0.1
-    # First and last step of a TensorBoard profile; none: no profile.
+    # A profile from after the first of these steps to after the last, and as a text in TensorBoard
+    # where the time of such a step went; none: no profile.
     profile: tuple[int, int] | None = None
 
     def __post_init__(self):

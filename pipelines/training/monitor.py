@@ -2,16 +2,19 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from pipelines.objectives import Objective
+from pipelines.progress import console
 from pipelines.reader import Reader
 from pipelines.recipes import Recipe
 from pipelines.runs import Run, write_atomically
 from pipelines.training.attention_maps import attention_maps
+from pipelines.training.profile import as_markdown, places
 from tfattn.models.build import Model
 from tfattn.spec import Spec
 from tfattn.visualize import heads_figure, pixels
@@ -96,6 +99,12 @@ class Monitor:
         elif step == last and self._profiling:
             tf.profiler.experimental.stop()
             self._profiling = False
+            found = places(Path(self._events), last - first)
+            with self._writer.as_default(step):
+                tf.summary.text("profile", as_markdown(found))
+            most = ", ".join(f"{place.kind} {place.share:.0%}" for place in found[:3])
+            said = f"profile: {most}; the rest is in TensorBoard, under text"
+            console.print(said, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -144,9 +144,14 @@ def test_the_recipe_becomes_hyperparameters(events, recipe):
     assert set(shown) == {name for name, _ in flat(recipe)}
 
 
-def test_a_profile_is_taken_between_its_steps(run):
+def test_a_profile_is_taken_between_its_steps_and_told(run, events):
     (profile,) = (run / "events" / "plugins" / "profile").glob("*/*.xplane.pb")
     assert profile.stat().st_size > 0
+    [(_, text, _)] = events["profile"]
+    where = dict(line.split("|")[1:3] for line in text.item().decode().splitlines()[2:])
+    where = {kind.strip(): float(ms) for kind, ms in where.items()}
+    assert where["matrix products"] > 0 and where["optimizer"] > 0
+    assert list(where.values()) == sorted(where.values(), reverse=True)
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path, recipe):

@@ -156,21 +156,25 @@ def _chunk(hidden, table, bias, targets, weights, gradient, smoothing):
 @functools.cache
 def _sums(smoothing):
     """Return what gives the loss and the hits, (2,)."""
-    return backend.compiled(lambda logits, *rest: _parts(smoothing, logits, *rest)[0])
+
+    def loss_sums(logits, *rest):
+        return _parts(smoothing, logits, *rest)[0]
+
+    return backend.compiled(loss_sums)
 
 
 @functools.cache
 def _sums_and_gradient(smoothing):
     """Return what gives loss and hits, (2,), and the gradient of the loss by the logits (n, v)."""
 
-    def sums_and_gradient(logits, *rest):
+    def loss_and_gradient(logits, *rest):
         sums, is_target, shares, weights = _parts(smoothing, logits, *rest)
         wanted = ops.cast(is_target, "float32")
         if smoothing:
             wanted = (1 - smoothing) * wanted + smoothing / logits.shape[1]
         return sums, (shares - wanted) * weights[:, None]
 
-    return backend.compiled(sums_and_gradient)
+    return backend.compiled(loss_and_gradient)
 
 
 def _parts(smoothing, logits, *rest):

@@ -76,12 +76,20 @@ def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
 
 @functools.cache  # one function, so that all layers share what is compiled of it
 def _after(fn: Callable[..., Tensor], rate: float) -> Callable[..., Tensor]:
-    return backend.island(lambda seed, *args: dropped(fn(*args), seed, rate))
+    def after(seed, *args):
+        return dropped(fn(*args), seed, rate)
+
+    after.__name__ = f"{fn.__name__}_dropout"  # in a profile
+    return backend.island(after)
 
 
 @functools.cache
 def _within(fn: Callable[..., Tensor], rate: float) -> Callable[..., Tensor]:
-    return backend.island(lambda seed, x, y, *rest: fn(x, dropped(y, seed, rate), *rest))
+    def within(seed, x, y, *rest):
+        return fn(x, dropped(y, seed, rate), *rest)
+
+    within.__name__ = f"dropout_{fn.__name__}"
+    return backend.island(within)
 
 
 def _same(x):
