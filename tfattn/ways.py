@@ -14,7 +14,7 @@ from typing import Any, Literal
 class Ways:
     """Ways of computing; results agree to rounding."""
 
-    fused: bool = False  # islands are compiled by XLA, each alone (tfattn/backend.py)
+    fused: bool = False  # islands are compiled by XLA, each alone (tfattn/backend)
     remat: bool = False  # the gradient of a block computes its forward pass again, and stores none
     scanned: bool = False  # blocks that are alike are traced once, and run in a loop
     # The scores of all queries at once, of some at a time, or near the diagonal alone; auto: by

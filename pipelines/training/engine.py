@@ -7,7 +7,7 @@ How a step is compiled (`train.compile`):
 
     xla     the whole step by XLA: GPUs and TPUs
     fused   graph mode with oneDNN's matrix products; the elementwise stretches (softmax, GELU,
-            norms, the loss) are compiled by XLA alone (tfattn/backend.py)
+            norms, the loss) are compiled by XLA alone (tfattn/backend)
     graph   graph mode
     auto    xla where there is a GPU or TPU, else fused
 """

@@ -14,15 +14,26 @@ Tensor = Any
 
 def gelu(x: Tensor) -> Tensor:
     """Return x Phi(x), by erf (arXiv:1606.08415)."""
-    return ops.gelu(x, approximate=False)
+    return _wide(lambda x: ops.gelu(x, approximate=False), x)
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """Return its approximation in section 2."""
-    return ops.gelu(x, approximate=True)
+    return _wide(lambda x: ops.gelu(x, approximate=True), x)
 
 
-ACTIVATIONS = {"gelu": gelu, "gelu-tanh": gelu_tanh, "relu": ops.relu, "silu": ops.silu}
+def silu(x: Tensor) -> Tensor:
+    """Return x sigmoid(x)."""
+    return _wide(ops.silu, x)
+
+
+def _wide(fn, x):
+    """Return `fn(x)` in float32 at least: XLA would round each of its steps to bfloat16."""
+    wide = keras.backend.result_type(x.dtype, "float32")
+    return ops.cast(fn(ops.cast(x, wide)), x.dtype)
+
+
+ACTIVATIONS = {"gelu": gelu, "gelu-tanh": gelu_tanh, "relu": ops.relu, "silu": silu}
 
 
 @functools.cache  # one function, so that all blocks share what is compiled of it

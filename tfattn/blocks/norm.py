@@ -15,14 +15,51 @@ def layer_norm(
 ) -> Tensor:
     """Return the layer norm of `x + y`, or of `x` alone, over the last axis."""
     wide = _wide_sum(x, y)
+    if backend.is_fused():
+        return ops.cast(_suited(True, wide, gamma, beta, epsilon), x.dtype)
     return ops.cast(ops.layer_normalization(wide, gamma, beta, axis=-1, epsilon=epsilon), x.dtype)
 
 
 def rms_norm(x: Tensor, y: Tensor | None, gamma: Tensor, epsilon: float) -> Tensor:
     """Return the root-mean-square norm of `x + y`, or of `x` alone, over the last axis."""
     wide = _wide_sum(x, y)
+    gamma = ops.cast(gamma, wide.dtype)
+    if backend.is_fused():
+        return ops.cast(_suited(False, wide, gamma, None, epsilon), x.dtype)
     mean = ops.mean(ops.square(wide), axis=-1, keepdims=True)
-    return ops.cast(wide * ops.rsqrt(mean + epsilon) * ops.cast(gamma, wide.dtype), x.dtype)
+    return ops.cast(wide * ops.rsqrt(mean + epsilon) * gamma, x.dtype)
+
+
+def _suited(centered, *args):
+    """Return a norm whose sums, in its gradient too, suit an island.
+
+    With h the input, less its mean if centered, over its root mean square r, and u what comes for
+    the result: du = u gamma, dx = (du - h mean(du h) - mean(du) if centered) / r, and the gradients
+    of gamma and beta are the sums of u h and of u.
+    """
+
+    def mean(x):
+        return backend.row_sums(x) / x.shape[-1]
+
+    def units(x, epsilon):
+        x = x - mean(x) if centered else x
+        scale = ops.rsqrt(mean(ops.square(x)) + epsilon)
+        return x * scale, scale
+
+    def forward(x, gamma, beta, epsilon):
+        y = units(x, epsilon)[0] * gamma
+        return (y if beta is None else y + beta), None
+
+    def backward(args, kept, upstream):
+        x, gamma, beta, epsilon = args
+        unit, scale = units(x, epsilon)
+        by_unit = upstream * gamma
+        by_x = by_unit - unit * mean(by_unit * unit)
+        by_x = by_x - mean(by_unit) if centered else by_x
+        more = [] if beta is None else [backend.column_sums(upstream)]
+        return [by_x * scale, backend.column_sums(upstream * unit), *more]
+
+    return backend.differentiable(forward, backward, args)
 
 
 def _wide_sum(x, y):

@@ -1,0 +1,92 @@
+"""Stretches of elementwise operations that are compiled alone.
+
+`island(fn)` marks such a stretch (softmax, bias + GELU, residual + norm). TensorFlow's
+graph mode runs every operation of it on its own, each one a pass over memory, while
+XLA on a CPU fuses the stretch but loses oneDNN's matrix products. Under `using(fused=True)` an
+island is compiled alone by XLA, with its gradient recomputed instead of stored; everywhere else,
+and on other backends, it is `fn` itself.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from tfattn import ways
+from tfattn.backend.gradients import differentiable, gradients
+from tfattn.backend.which import on_tensorflow
+
+
+def island(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `fn`, compiled alone by XLA when it is called under `using(fused=True)`.
+
+    Args:
+        fn: written in keras.ops, from tensors, numbers or None to one tensor. Integer and boolean
+            tensors have no gradient, nor do numbers, each of which is compiled in.
+    """
+    if not on_tensorflow():
+        return fn
+
+    @functools.wraps(fn)
+    def call(*args: Any) -> Any:
+        return _compiled(fn)(*args) if is_fused() else fn(*args)
+
+    return call
+
+
+def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `fn`, compiled alone by XLA as an island is, without a gradient.
+
+    Args:
+        fn: written in keras.ops, from tensors to tensors.
+    """
+    if not on_tensorflow():
+        return fn
+
+    @functools.wraps(fn)
+    def call(*args: Any) -> Any:
+        return _alone(fn)(*args) if is_fused() else fn(*args)
+
+    return call
+
+
+@functools.cache
+def _alone(fn: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    return tf.function(fn, jit_compile=True, autograph=False)
+
+
+@functools.cache
+def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def backward(args, kept, upstream):
+        return gradients(fn, args, upstream)
+
+    backward.__name__ = f"{fn.__name__}_gradient"  # in a profile
+    backward = tf.function(backward, jit_compile=True, autograph=False)
+    return lambda *args: differentiable(lambda *args: (_alone(fn)(*args), None), backward, args)
+
+
+def is_fused() -> bool:
+    """Return whether islands are compiled: what is in one is then to suit XLA on a CPU."""
+    return on_tensorflow() and ways.current().fused
+
+
+def row_sums(x: Any) -> Any:
+    """Return the sums over the last axis, which stays.
+
+    As a product with ones: XLA on a CPU takes twice as long for a sum of rows. For islands alone,
+    as there are devices whose products are less exact.
+    """
+    width = x.shape[-1]
+    sums = ops.matmul(ops.reshape(x, (-1, width)), ops.ones((width, 1), x.dtype))
+    return ops.reshape(sums, (*ops.shape(x)[:-1], 1))
+
+
+def column_sums(x: Any) -> Any:
+    """Return the sums (d,) over all axes but the last, by a product as well."""
+    flat = ops.reshape(x, (-1, x.shape[-1]))
+    return ops.matmul(ops.ones((1, ops.shape(flat)[0]), x.dtype), flat)[0]
