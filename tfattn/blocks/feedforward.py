@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfattn.mechanisms.dropout import Dropout
+from tfattn.mechanisms.projection import Projection
 
 Tensor = Any
 
@@ -83,26 +84,26 @@ class FeedForward(keras.layers.Layer):
         self.initializer = keras.initializers.get(initializer)
         self.output_initializer = keras.initializers.get(output_initializer or initializer)
         self.activate = gated_activation(activation) if gated else ACTIVATIONS[activation]
-        self.expand = self._dense(hidden_dim, self.initializer, "expand")
-        self.gate = self._dense(hidden_dim, self.initializer, "gate") if gated else None
-        self.contract = self._dense(dim, self.output_initializer, "contract")
+        self.expand = self._map(dim, hidden_dim, self.initializer, "expand")
+        self.gate = self._map(dim, hidden_dim, self.initializer, "gate") if gated else None
+        self.contract = self._map(hidden_dim, dim, self.output_initializer, "contract")
         self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
 
-    def _dense(self, units, initializer, name):
-        return keras.layers.Dense(
-            units,
+    def _map(self, source, target, initializer, name):
+        return Projection(
+            (source,),
+            (target,),
+            initializer.clone(),
             use_bias=self.bias,
-            kernel_initializer=initializer.clone(),
             dtype=self.dtype_policy,
             name=name,
         )
 
     def build(self, *shapes):
         """Create every layer."""
-        self.expand.build((None, None, self.dim))
-        if self.gate is not None:
-            self.gate.build((None, None, self.dim))
-        self.contract.build((None, None, self.hidden_dim))
+        for layer in (self.expand, self.gate, self.contract):
+            if layer is not None:
+                layer.build()
         self.built = True
 
     def call(self, x: Tensor, training: bool | None = None) -> Tensor:

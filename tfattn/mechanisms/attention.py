@@ -17,7 +17,8 @@ from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.masks import Everything, Mask
-from tfattn.mechanisms.scores import ScaledDotProduct, fold, is_split
+from tfattn.mechanisms.pooling import masked_softmax, pool, softmax_pool
+from tfattn.mechanisms.scores import ScaledDotProduct
 
 Tensor = Any
 
@@ -35,23 +36,6 @@ def admissible(
     if mask != Everything():
         allowed = allowed & mask(q_positions[:, None, :, None], k_positions[:, None, None, :])
     return allowed
-
-
-def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
-    """Softmax over the last axis where `allowed`, zero elsewhere.
-
-    A row in which nothing is allowed gives zeros, not NaN. Sums are taken in float32.
-    """
-    dtype = scores.dtype
-    scores = ops.cast(scores, "float32")
-    softmax = ops.ones_like if scores.shape[-1] == 1 else ops.softmax  # Keras warns of one key
-    if allowed is None:
-        return ops.cast(softmax(scores), dtype)
-    # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN. It is
-    # added, for the mask is the same for all heads and has no gradient.
-    weights = softmax(scores + ops.where(allowed, 0.0, -1e30))
-    some = ops.any(allowed, axis=-1, keepdims=True)
-    return ops.cast(weights * ops.cast(some, "float32"), dtype)
 
 
 def hard(scores: Tensor, allowed: Tensor | None) -> Tensor:
@@ -82,15 +66,6 @@ def within(lengths: Tensor, size: int | Tensor) -> Tensor:
     """
     shape = (-1, 1, 1, 1) if len(lengths.shape) == 1 else (-1, 1, ops.shape(lengths)[1], 1)
     return ops.arange(size, dtype="int32") < ops.reshape(ops.cast(lengths, "int32"), shape)
-
-
-def _pool(weights, value):
-    """Return the means (b, t, h, e) of values (b, s, h, e) by weights (b, h, t, s)."""
-    if is_split():
-        return ops.einsum("bhts,bshe->bthe", weights, value)
-    heads, t, s = weights.shape[1], *ops.shape(weights)[2:]
-    pooled = ops.matmul(ops.reshape(weights, (-1, t, s)), fold(value))  # (b h, t, e)
-    return ops.transpose(ops.reshape(pooled, (-1, heads, t, value.shape[3])), (0, 2, 1, 3))
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -178,9 +153,12 @@ class Attention(keras.layers.Layer):
         if return_weights:
             weights = backend.island(self.normalize)(scores, allowed)
             dropped = self.dropout(weights, training=training)
-            return _pool(ops.cast(dropped, value.dtype), value), ops.cast(weights, value.dtype)
+            return pool(ops.cast(dropped, value.dtype), value), ops.cast(weights, value.dtype)
+        if self.normalize is masked_softmax and backend.is_fused():
+            seed = self.dropout.seed(training)
+            return softmax_pool(scores, allowed, value, seed, self.dropout.rate)
         weights = self.dropout.after(self.normalize, scores, allowed, training=training)
-        return _pool(ops.cast(weights, value.dtype), value)
+        return pool(ops.cast(weights, value.dtype), value)
 
     def _allowed(self, query, key, positions, segments, key_positions, key_segments):
         if segments is None and key_segments is None and self.mask == Everything():

@@ -128,20 +128,22 @@ class Dropout(keras.layers.Layer):
             args: as for an island.
             training: whether anything is dropped.
         """
-        if self.seeds is None or not training:
-            return backend.island(fn)(*args)
-        return _after(fn, self.rate)(self._seed(), *args)
+        seed = self.seed(training)
+        return backend.island(fn)(*args) if seed is None else _after(fn, self.rate)(seed, *args)
 
     def within(
         self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *rest: Any, training: bool | None
     ) -> Tensor:
         """Return `fn(x, dropout(y), *rest)` as one island; arguments as of `after`."""
-        if self.seeds is None or not training:
+        seed = self.seed(training)
+        if seed is None:
             return backend.island(fn)(x, y, *rest)
-        return _within(fn, self.rate)(self._seed(), x, y, *rest)
+        return _within(fn, self.rate)(seed, x, y, *rest)
 
-    def _seed(self):
-        assert self.seeds is not None  # noqa: S101 - there is something to drop
+    def seed(self, training: bool | None) -> Tensor | None:
+        """Return the next seed (2,), or None where nothing is dropped."""
+        if self.seeds is None or not training:
+            return None
         seed, part = self.seeds.next(), ways.current().part
         return seed if part is None else apart(seed, part)
 

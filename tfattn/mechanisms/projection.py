@@ -6,7 +6,20 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfattn import backend
+
 Tensor = Any
+
+
+def _biased(y, bias):
+    """Return `y + bias`, on a CPU with a gradient that is a product: sums of columns are slow."""
+    if not backend.is_fused():
+        return ops.add(y, bias)
+
+    def gradient(args, kept, upstream):
+        return [upstream, backend.column_sums(upstream)]
+
+    return backend.differentiable(lambda y, bias: (ops.add(y, bias), None), gradient, (y, bias))
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -50,7 +63,7 @@ class Projection(keras.layers.Layer):
         leading = ops.shape(x)[: -len(self.source)]
         y = ops.matmul(ops.reshape(x, (-1, math.prod(self.source))), self.kernel)
         if self.bias is not None:
-            y = ops.add(y, self.bias)
+            y = _biased(y, self.bias)
         return ops.reshape(y, (*leading, *self.target))
 
     def get_config(self) -> dict[str, Any]:
