@@ -48,7 +48,7 @@ def attention(rng, **kwargs):
 def numbers(layer, way, x, *args, variables=None, compiled=None, **kwargs):
     """Return the output, and the gradients by the input, the memory and all weights.
 
-    Compiled "graph" or "xla"; JAX has one way. Uncompiled they are quicker, once.
+    Compiled "graph", "xla" or "fused"; JAX has one way. Uncompiled they are quicker, once.
     """
     variables = layer.trainable_variables if variables is None else variables
     values = [v.value for v in variables]
@@ -58,7 +58,7 @@ def numbers(layer, way, x, *args, variables=None, compiled=None, **kwargs):
         with keras.StatelessScope(list(zip(variables, values, strict=True))):
             return layer(*given, **kwargs)
 
-    with ways.using(attention=way):
+    with ways.using(attention=way, fused=compiled == "fused"):
         if keras.backend.backend() == "jax":
             import jax
 
@@ -109,17 +109,23 @@ POSITIONS = {
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
-@pytest.mark.parametrize("compiled", ["graph", "xla"])
-@pytest.mark.parametrize("way", ["blocked", "local"])
-def test_they_are_the_same_when_compiled(way, compiled, rng, close):
-    layer = attention(rng, mask=NEAR, position=POSITIONS["buckets"](), kv_heads=1)
-    x = inputs(rng)
-    found = numbers(layer, way, x, compiled=compiled, **packed())
-    expected = numbers(layer, way, x, **packed())
-    assert len(found) == len(expected) > 5
-    for ours, theirs in zip(found, expected, strict=True):
-        scale = max(1.0, float(ops.max(ops.abs(theirs))))
-        close(ours / scale, theirs / scale)
+@pytest.mark.parametrize("compiled", ["graph", "xla", "fused"])
+@pytest.mark.parametrize("way", ["dense", "blocked", "local"])
+@pytest.mark.parametrize("kind", ["buckets", "shaw"])  # one sees scores alone, one weights too
+def test_they_are_the_same_when_compiled(kind, way, compiled, rng, close):
+    layer = attention(rng, mask=NEAR, position=POSITIONS[kind](), kv_heads=1, dropout=0.3)
+    x, state = inputs(rng), layer.attention.dropout.seeds.state
+    begin = ops.copy(state.value)
+    for training in (False, True):
+        more = {"training": training, **packed()}
+        state.assign(begin)
+        found = numbers(layer, way, x, compiled=compiled, **more)
+        state.assign(begin)
+        expected = numbers(layer, way, x, **more)
+        assert len(found) == len(expected) > 5
+        for ours, theirs in zip(found, expected, strict=True):
+            scale = max(1.0, float(ops.max(ops.abs(theirs))))
+            close(ours / scale, theirs / scale)
 
 
 @pytest.mark.parametrize("way", ["blocked", "local"])

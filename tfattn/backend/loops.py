@@ -18,35 +18,44 @@ Tensor = Any
 
 
 def by_blocks(
-    fn: Callable[..., Tensor], parts: Sequence[Any], whole: Sequence[Any], size: int
+    fn: Callable[..., tuple[Tensor, Sequence[Tensor]]],
+    parts: Sequence[Any],
+    whole: Sequence[Any],
+    size: int,
+    kept: Sequence[str] = (),
 ) -> Tensor:
     """Return `fn` of blocks of the second axis, one after the other, joined along it.
 
     Its gradient computes each block again: neither holds more of the making than one block.
 
     Args:
-        fn: `fn(index, parts, whole) -> (b, size, ...)` of the type of the first part: from the
-            number of a block, its share of the parts, and all of the rest.
+        fn: `fn(index, parts, whole, known)`, from the number of a block, its share of the parts,
+            and all of the rest to (b, size, ...) of the type of the first part, and to what is kept
+            of its making, (b, size, ...) each. Computed again, that is `known`; before, None.
         parts: tensors (b or 1, t, ...) or None, the first with all of b. Places behind the last
             are 0, and what is made of them is left out.
         whole: tensors, numbers or None, of any shape.
         size: places of a block.
+        kept: types of what is kept, on TensorFlow; elsewhere nothing is.
     """
     tensors, every = bound([*parts, *whole])
     cut = sum(part is not None for part in parts)  # the first so many tensors
     length = ops.shape(tensors[0])[1]
     count = -(-length // size)
 
-    def block(index, tensors):
+    def block(index, tensors, known=None):
         args = every(tensors)
-        return fn(index, args[: len(parts)], args[len(parts) :])
+        return fn(index, args[: len(parts)], args[len(parts) :], known)
 
     def padded(part):
         rest = [(0, 0)] * (len(part.shape) - 2)
         return ops.pad(part, [(0, 0), (0, count * size - length), *rest])
 
-    loop = _loop_tensorflow if on_tensorflow() else _loop
-    made: Any = loop(block, [*map(padded, tensors[:cut]), *tensors[cut:]], cut, count, size)
+    given = [*map(padded, tensors[:cut]), *tensors[cut:]]
+    if on_tensorflow():
+        made: Any = _loop_tensorflow(block, given, cut, count, size, kept)
+    else:
+        made = _loop(lambda *args: block(*args)[0], given, cut, count, size)
     return made[:, :length]
 
 
@@ -61,7 +70,7 @@ def _loop(block, tensors, cut, count, size):
     return ops.reshape(ops.moveaxis(made, 0, 1), (made.shape[1], count * size, *made.shape[3:]))
 
 
-def _loop_tensorflow(block, tensors, cut, count, size):
+def _loop_tensorflow(block, tensors, cut, count, size, kept):
     """Run the loop of by_blocks with a loop of its own for its gradient.
 
     That of a loop of TensorFlow's would store every block.
@@ -85,17 +94,22 @@ def _loop_tensorflow(block, tensors, cut, count, size):
         return tf.while_loop(lambda i, *_: i < count, body, (0, *start), **once)[1:]
 
     def forward(*tensors):
-        def body(i, made):
-            return i + 1, made.write(i, block(i, blocks(i, tensors)))
+        def body(i, *arrays):
+            made, more = block(i, blocks(i, tensors))
+            return i + 1, *(a.write(i, x) for a, x in zip(arrays, [made, *more], strict=True))
 
-        return joined(*run(body, tf.TensorArray(tensors[0].dtype, size=count))), None
+        types = (tensors[0].dtype, *kept)
+        made, *more = map(joined, run(body, *(tf.TensorArray(t, size=count) for t in types)))
+        return made, more
 
     def backward(tensors, kept, upstream):
         floats = [x for x in tensors if x.dtype.is_floating]
         split = sum(x.dtype.is_floating for x in tensors[:cut])
 
         def body(i, arrays, sums):
-            found = gradients(lambda *args: block(i, args), blocks(i, tensors), at(i, upstream))
+            known = [at(i, x) for x in kept]
+            again = lambda *args: block(i, args, known)[0]  # noqa: E731
+            found = gradients(again, blocks(i, tensors), at(i, upstream))
             arrays = [a.write(i, g) for a, g in zip(arrays, found[:split], strict=True)]
             sums = [
                 s + tf.cast(tf.convert_to_tensor(g), s.dtype)

@@ -22,6 +22,7 @@ from keras import ops
 from tfattn import backend, ways
 from tfattn.mechanisms.dropout import apart
 from tfattn.mechanisms.masks import Mask, reach
+from tfattn.mechanisms.pooling import remembered_types, remembering
 from tfattn.mechanisms.positions import Position
 
 Tensor = Any
@@ -134,6 +135,7 @@ def blocked(
     bias: Tensor | None,
     variables: Sequence[keras.Variable],
     seeds: keras.random.SeedGenerator | None,
+    remembers: bool = True,
 ) -> Tensor:
     """Return what is pooled, computed for some queries at a time.
 
@@ -144,20 +146,22 @@ def blocked(
         bias: (b or 1, h, t, s), added to the scores, or None.
         variables: trained, that `pool` reads.
         seeds: of the dropout of weights, where it drops some.
+        remembers: whether `pool` keeps something of its making where it can: no weights are seen.
     """
     state, seed = ([], []) if seeds is None else ([seeds.state], [seeds.next()])
     more = None if bias is None else ops.transpose(bias, (0, 2, 1, 3))  # queries second
     count = len(asked.vectors)
 
-    def block(index, parts, whole):
+    def block(index, parts, whole, known):
         q, positions, order, segments, columns, more = parts
-        keys = Side(tuple(whole[:count]), *whole[count : count + 4])
+        keys = Side(tuple(map(_turned, whole[:count])), *whole[count : count + 4])
         values = whole[count + 4 :]
         if state:
             values = [*values[:-1], apart(values[-1], index)]
         some = None if more is None else ops.transpose(more, (0, 2, 1, 3))
-        with keras.StatelessScope(list(zip([*variables, *state], values, strict=True))):
-            return pool(Side((q,), positions, order, segments, columns), keys, some)
+        scope = keras.StatelessScope(list(zip([*variables, *state], values, strict=True)))
+        with scope, remembering(known) as made:
+            return pool(Side((q,), positions, order, segments, columns), keys, some), made
 
     batch, length, heads = asks.size
     numbers = [n for n in (batch, heads, asked.size[1]) if isinstance(n, int)]
@@ -165,8 +169,10 @@ def blocked(
     if isinstance(length, int):
         size = min(size, length)
     values = [v.value for v in variables]
-    whole = [*asked.vectors, *asked[1:], *values, *seed]
-    return backend.by_blocks(block, [*asks.vectors, *asks[1:], more], whole, size)
+    # By heads, as products read them: so what is done to each block's keys is nothing.
+    whole = [*map(_turned, asked.vectors), *asked[1:], *values, *seed]
+    kept = remembered_types(asked.vectors[-1].dtype) if remembers else ()
+    return backend.by_blocks(block, [*asks.vectors, *asks[1:], more], whole, size, kept)
 
 
 def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:
@@ -204,6 +210,11 @@ def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:
     keys = cut(asked.vectors, int(left > 0), int(right > 0))
     pooled = pool(cut(asks.vectors), keys, None)  # (b n, size, h, e)
     return ops.reshape(pooled, (-1, count * size, *pooled.shape[2:]))[:, :length]
+
+
+def _turned(x):
+    """Return (b, s, h, e) as (b, h, s, e), and the other way round."""
+    return ops.transpose(x, (0, 2, 1, 3))
 
 
 def _chunk(left, right):

@@ -177,10 +177,11 @@ class MultiHeadAttention(keras.layers.Layer):
         kinds = [kind for kind in (position, shared) if kind is not None]
         variables = [v for kind in kinds for v in kind.trainable_variables]
         seeds = self.attention.dropout.seeds if training else None
+        rest = (variables, seeds, position is None or not position.carries)
         if bias is not None and shared is None:
-            return blocked(pool, asks, asked, bias, variables, seeds)
+            return blocked(pool, asks, asked, bias, *rest)
         parts = seen(self.attention.mask, asks, asked) if is_own else [(asks, asked)]
-        made = [blocked(pool, *part, None, variables, seeds) for part in parts]
+        made = [blocked(pool, *part, None, *rest) for part in parts]
         return made[0] if len(made) == 1 else ops.concatenate(made, axis=1)
 
     def _pool(self, asks, asked, bias, position, training, return_weights=False):

@@ -1,13 +1,18 @@
 """Means of values by weights, and the softmax that makes these (D2L sections 11.2 and 11.3)."""
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfattn import backend
 from tfattn.mechanisms.dropout import dropped
+from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.scores import fold, is_split
 
 Tensor = Any
@@ -18,7 +23,11 @@ def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
 
     A row in which nothing is allowed gives zeros, not NaN. Sums are taken in float32.
     """
-    return ops.cast(_wide_softmax(scores, allowed), scores.dtype)
+    softmax = ops.ones_like if scores.shape[-1] == 1 else ops.softmax  # Keras warns of one key
+    weights = softmax(_masked(scores, allowed))
+    if allowed is not None:
+        weights = weights * ops.cast(ops.any(allowed, axis=-1, keepdims=True), weights.dtype)
+    return ops.cast(weights, scores.dtype)
 
 
 def pool(weights: Tensor, value: Tensor) -> Tensor:
@@ -35,8 +44,10 @@ def softmax_pool(
 ) -> Tensor:
     """Return `pool(dropout(masked_softmax(scores)), value)`, for where islands are compiled.
 
-    Of the scores alone is kept: the gradient makes the weights w again, and in the same pass over
-    memory, with u what comes for them, the gradient w (u - sum_s w_s u_s) of the scores.
+    Kept for the gradient are the scores, what is pooled, and l, the logarithm of the sum of a row's
+    exponentials: the weights are exp(score - l), and the gradient by the scores, u being what comes
+    for the weights before dropout, weight (u - sum_s weight_s u_s), in one pass over memory. That
+    sum is the product of what is pooled and what comes for it (arXiv:2205.14135, appendix B.2).
 
     Args:
         scores: (b, h, t, s).
@@ -45,65 +56,100 @@ def softmax_pool(
         seed: of the dropout of weights; None = nothing is dropped.
         rate: share that is.
     """
-    rate = 0.0 if seed is None else rate
+    heads, rate = scores.shape[1], 0.0 if seed is None else rate
+    known, made = _remembered.get() or (None, [])
 
-    def forward(scores, allowed, value, seed):
-        weights = _weights(rate)(scores, allowed, seed)
-        return ops.matmul(_flat(weights), value), None
+    def forward(scores, value):
+        if known is not None:
+            pooled, norm = known
+            return (fold(pooled), ops.transpose(norm, (0, 2, 1, 3))), None
+        weights, norm = _softmax(rate)(scores, allowed, seed)
+        return (ops.matmul(_flat(weights), value), norm), None
 
     def backward(args, kept, upstream):
-        scores, allowed, value, seed = args
-        by_weights = ops.matmul(upstream, ops.transpose(value, (0, 2, 1)))
+        (scores, value), by_pooled = args, upstream[0]
+        by_weights = ops.matmul(by_pooled, ops.transpose(value, (0, 2, 1)))
         by_weights = ops.reshape(by_weights, ops.shape(scores))
-        weights, by_scores = _weights_and_gradient(rate)(scores, allowed, seed, by_weights)
-        return [by_scores, ops.matmul(ops.transpose(_flat(weights), (0, 2, 1)), upstream)]
+        weights, by_scores = _softmax_gradient(rate)(
+            scores, allowed, norm, seed, pooled, by_pooled, by_weights
+        )
+        return [by_scores, ops.matmul(ops.transpose(_flat(weights), (0, 2, 1)), by_pooled)]
 
-    given = (ops.cast(scores, value.dtype), allowed, fold(value), seed)
-    return _unfold(backend.differentiable(forward, backward, given), scores.shape[1])
+    given = (ops.cast(scores, value.dtype), fold(value))
+    pooled, norm = backend.differentiable(forward, backward, given)  # (b h, t, e), (b, h, t, 1)
+    answer = _unfold(pooled, heads)
+    made += [answer, ops.transpose(norm, (0, 2, 1, 3))]
+    return answer
+
+
+@contextlib.contextmanager
+def remembering(known: Sequence[Tensor] | None) -> Iterator[list[Tensor]]:
+    """Collect what one `softmax_pool` keeps for its gradient, or give it that again.
+
+    A block of attention is computed again for its gradient, but for what was kept of it.
+
+    Args:
+        known: what was collected, (b, t, ...) each; none = it is made.
+    """
+    token = _remembered.set((known or None, made := []))
+    try:
+        yield made
+    finally:
+        _remembered.reset(token)
+
+
+def remembered_types(dtype: str) -> tuple[str, ...]:
+    """Return the types of what is collected of an attention that computes in `dtype`."""
+    return (dtype, "float32") if backend.is_fused() else ()
+
+
+_remembered = contextvars.ContextVar("remembered", default=None)
 
 
 @functools.cache
-def _weights(rate):
-    """Return what makes the weights (b, h, t, s), dropped by a share."""
+def _softmax(rate):
+    """Return what makes the weights (b, h, t, s), dropped by a share, and l (b, h, t, 1)."""
 
     def softmax(scores, allowed, seed):
-        weights = _wide_softmax(scores, allowed)
-        return ops.cast(dropped(weights, seed, rate) if rate else weights, scores.dtype)
+        scores, dtype = _masked(scores, allowed), scores.dtype
+        largest = ops.max(scores, axis=-1, keepdims=True)
+        powers = ops.exp(scores - largest)
+        total = backend.row_sums(powers)
+        share, norm = 1 / total, largest + ops.log(total)
+        if allowed is not None:  # of a row without any all weights are 0
+            some = largest > OUTSIDE / 2
+            share, norm = ops.where(some, share, 0.0), ops.where(some, norm, np.inf)
+        weights = powers * share
+        return ops.cast(dropped(weights, seed, rate) if rate else weights, dtype), norm
 
     return backend.compiled(softmax)
 
 
 @functools.cache
-def _weights_and_gradient(rate):
-    """Return what makes of scores, and of what comes for the weights, both of what is needed."""
+def _softmax_gradient(rate):
+    """Return what makes the weights again, and the gradient by the scores."""
 
-    def softmax_gradient(scores, allowed, seed, upstream):
-        weights, upstream = _wide_softmax(scores, allowed), ops.cast(upstream, "float32")
-        upstream = dropped(upstream, seed, rate) if rate else upstream
-        by_scores = weights * (upstream - backend.row_sums(weights * upstream))
+    def softmax_gradient(scores, allowed, norm, seed, pooled, by_pooled, by_weights):
+        weights = ops.exp(_masked(scores, allowed) - norm)
+        both = ops.cast(pooled, norm.dtype) * ops.cast(by_pooled, norm.dtype)
+        mean = ops.reshape(backend.row_sums(both), ops.shape(norm))
+        by_weights = ops.cast(by_weights, norm.dtype)
+        by_weights = dropped(by_weights, seed, rate) if rate else by_weights
+        by_scores = weights * (by_weights - mean)
         weights = dropped(weights, seed, rate) if rate else weights
         return ops.cast(weights, scores.dtype), ops.cast(by_scores, scores.dtype)
 
     return backend.compiled(softmax_gradient)
 
 
-def _wide_softmax(scores, allowed):
-    """Return the masked softmax in float32 at least."""
+def _masked(scores, allowed):
+    """Return the scores in float32 at least, far below all others where they are not allowed.
+
+    A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN. It is
+    added, for the mask is the same for all heads and has no gradient.
+    """
     scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-    if allowed is None:
-        return _softmax(scores)
-    # A large finite number rather than -inf: -inf minus the row's maximum of -inf is NaN. It is
-    # added, for the mask is the same for all heads and has no gradient.
-    weights = _softmax(scores + ops.where(allowed, 0.0, -1e30))
-    some = ops.any(allowed, axis=-1, keepdims=True)
-    return weights * ops.cast(some, weights.dtype)
-
-
-def _softmax(x):
-    if backend.is_fused():
-        powers = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
-        return powers / backend.row_sums(powers)
-    return ops.ones_like(x) if x.shape[-1] == 1 else ops.softmax(x)  # Keras warns of one key
+    return scores if allowed is None else scores + ops.where(allowed, 0.0, OUTSIDE)
 
 
 def _flat(weights):
