@@ -27,7 +27,7 @@ from tfattn.mechanisms.positions import Position
 
 Tensor = Any
 MANY = 2**26  # scores from which on they are computed in blocks: 256 MiB in float32
-BLOCK = 2**24  # of a block, about
+BLOCK = 2**23  # of a block, about
 
 
 class Side(NamedTuple):
