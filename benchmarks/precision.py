@@ -40,7 +40,7 @@ class Setting:
 
     # Of each the name, and flags of `pretrain` for it alone.
     presets: tuple[str, ...] = (
-        "bert-mini --train.steps 300",
+        "bert-mini --train.steps 300 --model.norm pre --model.kernel-std none",  # learns so soon
         "gpt2-mini --train.steps 200 --train.batch 16 --data.length 256",
     )
     evaluations: int = 8  # after the first, of each run

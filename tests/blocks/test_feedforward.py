@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfattn.blocks import feedforward
 from tfattn.blocks.feedforward import FeedForward
 
 ACTIVATIONS = {
@@ -22,6 +23,14 @@ def test_it_equals_the_formula(rng, close, activation):
     layer.set_weights([w1, b1, w2, b2])
     x = rng.normal(size=(2, 5, 6)).astype("float32")
     close(layer(x), ACTIVATIONS[activation](x @ w1 + b1) @ w2 + b2)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_in_bfloat16_an_activation_is_rounded_once(rng, array, activation):
+    x = ops.cast(rng.normal(size=4000), "bfloat16")
+    found = array(ops.cast(feedforward.ACTIVATIONS[activation](x), "float32"))
+    exact = ACTIVATIONS[activation](array(ops.cast(x, "float64")))
+    assert (np.abs(found - exact) <= 2**-8 * np.abs(exact) + 1e-6).all()  # half a last digit
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

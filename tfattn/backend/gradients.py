@@ -12,6 +12,8 @@ import keras
 
 from tfattn.backend.which import on_tensorflow
 
+Tensor = Any
+
 
 def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return `fn`, whose gradient computes it again in place of all that it would store.
@@ -29,6 +31,31 @@ def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
         return keras.remat(lambda *tensors: fn(*every(tensors)))(*tensors)
 
     return call
+
+
+def after(x: Tensor, y: Tensor) -> Tensor:
+    """Return `x`, there no sooner than `y`; in gradients `y` comes after `x`.
+
+    TensorFlow computes all that it can at once. What hangs on `x` and what led to `y` are so
+    computed one after the other, and hold memory one at a time. Elsewhere it is `x` as it is: XLA
+    decides on an order by the memory that it takes.
+    """
+    if not on_tensorflow():
+        return x
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def tied(x, y):
+        with tf.control_dependencies([y]):
+            later = tf.identity(x)
+
+        def gradient(upstream):
+            with tf.control_dependencies([upstream]):
+                return upstream, tf.zeros_like(y)
+
+        return later, gradient
+
+    return tied(x, y)
 
 
 def differentiable(

@@ -78,17 +78,19 @@ def is_fused() -> bool:
 def row_sums(x: Any) -> Any:
     """Return the sums over the last axis, which stays.
 
-    As a product with ones: XLA on a CPU takes twice as long for sums of short rows. For islands
-    alone, as there are devices whose products are less exact.
+    Where islands are compiled it is a product with ones: XLA on a CPU takes twice as long for sums
+    of short rows. Elsewhere products may be less exact than sums.
     """
     width = x.shape[-1]
-    if width > 1024:
+    if width > 1024 or not is_fused():
         return ops.sum(x, axis=-1, keepdims=True)
     sums = ops.matmul(ops.reshape(x, (-1, width)), ops.ones((width, 1), x.dtype))
     return ops.reshape(sums, (*ops.shape(x)[:-1], 1))
 
 
 def column_sums(x: Any) -> Any:
-    """Return the sums (d,) over all axes but the last, by a product as well."""
+    """Return the sums (d,) over all axes but the last, as a product like those of rows."""
     flat = ops.reshape(x, (-1, x.shape[-1]))
+    if not is_fused():
+        return ops.sum(flat, axis=0)
     return ops.matmul(ops.ones((1, ops.shape(flat)[0]), x.dtype), flat)[0]

@@ -146,11 +146,9 @@ def _chunk(hidden, table, bias, targets, weights, gradient, smoothing):
     logits = ops.matmul(hidden, ops.transpose(table))  # (n, v)
     if not gradient:
         return (_sums(smoothing)(logits, *bias, targets, weights),)
-    sums, by_logits = _sums_and_gradient(smoothing)(logits, *bias, targets, weights)
-    low = ops.cast(by_logits, hidden.dtype)
-    found = [ops.matmul(low, table), ops.matmul(ops.transpose(low), hidden)]
-    found += [ops.sum(by_logits, axis=0) for _ in bias]
-    return (sums, *(ops.cast(x, "float32") for x in found))
+    sums, by_logits, *by_bias = _sums_and_gradient(smoothing)(logits, *bias, targets, weights)
+    found = [ops.matmul(by_logits, table), ops.matmul(ops.transpose(by_logits), hidden)]
+    return (sums, *(ops.cast(x, "float32") for x in found), *by_bias)
 
 
 @functools.cache
@@ -172,26 +170,43 @@ def _sums_and_gradient(smoothing):
         wanted = ops.cast(is_target, "float32")
         if smoothing:
             wanted = (1 - smoothing) * wanted + smoothing / logits.shape[1]
-        return sums, (shares - wanted) * weights[:, None]
+        by_logits = (shares - wanted) * weights[:, None]
+        by_bias = [backend.column_sums(by_logits) for _ in rest[:-2]]
+        return sums, ops.cast(by_logits, logits.dtype), *by_bias
 
     return backend.compiled(loss_and_gradient)
 
 
-def _parts(smoothing, logits, *rest):
+def _parts(smoothing, raw, *rest):
+    """Return the sums, which logit is the target's, the softmax, and the weights."""
     *bias, targets, weights = rest
-    logits = ops.cast(logits, "float32")
+    logits = ops.cast(raw, "float32")
     for b in bias:
         logits = logits + b
-    columns = ops.arange(logits.shape[1], dtype="int32")[None]
-    is_target = columns == targets[:, None]
+    columns, targets = ops.arange(logits.shape[1], dtype="int32")[None], targets[:, None]
+    is_target = columns == targets
     largest = ops.max(logits, axis=1, keepdims=True)
-    powers = ops.exp(logits - largest)
-    total = ops.sum(powers, axis=1, keepdims=True)
-    own = ops.sum(ops.where(is_target, logits - largest, 0.0), axis=1)
+    total = ops.sum(ops.exp(logits - largest), axis=1, keepdims=True)
+    own = (_picked(logits, is_target, raw, bias, targets) - largest)[:, 0]
+    wanted = own
     if smoothing:
-        own = (1 - smoothing) * own + smoothing * ops.mean(logits - largest, axis=1)
+        wanted = (1 - smoothing) * own + smoothing * ops.mean(logits - largest, axis=1)
     # Of several largest ones the first is said, as by argmax.
-    said = ops.min(ops.where(logits == largest, columns, logits.shape[1]), axis=1)
-    loss = ops.sum((ops.log(total[:, 0]) - own) * weights)
-    hits = ops.sum(ops.cast(said == targets, "float32") * weights)
-    return ops.stack([loss, hits]), is_target, powers / total, weights
+    is_said = (own >= 0) & ~ops.any((logits == largest) & (columns < targets), axis=1)
+    norm = ops.log(total)
+    loss = ops.sum((norm[:, 0] - wanted) * weights)
+    hits = ops.sum(ops.cast(is_said, "float32") * weights)
+    return ops.stack([loss, hits]), is_target, ops.exp(logits - (largest + norm)), weights
+
+
+def _picked(logits, is_target, raw, bias, targets):
+    """Return the logits (n, 1) of the targets.
+
+    On a CPU they are looked up, which spares a pass over all. Elsewhere the vocabulary may be split
+    over devices, each of which can add up its own.
+    """
+    if not backend.is_fused():
+        return ops.sum(ops.where(is_target, logits, 0.0), axis=1, keepdims=True)
+    known = ops.clip(targets, 0, logits.shape[1] - 1)  # one without weight may be any number
+    picked = ops.cast(ops.take_along_axis(raw, known, axis=1), "float32")
+    return sum((ops.take(b, known) for b in bias), picked)

@@ -49,6 +49,10 @@ class Side(NamedTuple):
         cut = [x if x is None else x[:, begin:end] for x in self[1:]]
         return Side(tuple(x[:, begin:end] for x in self.vectors), *cut)
 
+    def after(self, made: Tensor) -> "Side":
+        """Return the same, there no sooner than `made`."""
+        return self._replace(vectors=tuple(backend.after(x, made) for x in self.vectors))
+
 
 def side(
     vectors: tuple[Tensor, ...],

@@ -181,7 +181,10 @@ class MultiHeadAttention(keras.layers.Layer):
         if bias is not None and shared is None:
             return blocked(pool, asks, asked, bias, *rest)
         parts = seen(self.attention.mask, asks, asked) if is_own else [(asks, asked)]
-        made = [blocked(pool, *part, None, *rest) for part in parts]
+        made = []
+        for some, keys in parts:
+            some = some.after(made[-1]) if made else some
+            made.append(blocked(pool, some, keys, None, *rest))
         return made[0] if len(made) == 1 else ops.concatenate(made, axis=1)
 
     def _pool(self, asks, asked, bias, position, training, return_weights=False):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfattn import backend
@@ -16,6 +15,8 @@ from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.scores import fold, is_split
 
 Tensor = Any
+# What is known of one pooling, if it is made again, and a list for what is kept of it.
+_remembered: contextvars.ContextVar[Any] = contextvars.ContextVar("remembered", default=None)
 
 
 def masked_softmax(scores: Tensor, allowed: Tensor | None) -> Tensor:
@@ -44,10 +45,11 @@ def softmax_pool(
 ) -> Tensor:
     """Return `pool(dropout(masked_softmax(scores)), value)`, for where islands are compiled.
 
-    Kept for the gradient are the scores, what is pooled, and l, the logarithm of the sum of a row's
-    exponentials: the weights are exp(score - l), and the gradient by the scores, u being what comes
-    for the weights before dropout, weight (u - sum_s weight_s u_s), in one pass over memory. That
-    sum is the product of what is pooled and what comes for it (arXiv:2205.14135, appendix B.2).
+    Kept for the gradient are the scores, what is pooled, and of each row the largest score m and
+    r = 1 / sum_s exp(score_s - m). The weights are exp(score - m) r and, u being what comes for the
+    weights before dropout, the gradient by the scores is weight (u - sum_s weight_s u_s): both are
+    made in one pass over memory, for that sum is the product of what is pooled and what comes for
+    it (arXiv:2205.14135, appendix B.2).
 
     Args:
         scores: (b, h, t, s).
@@ -76,7 +78,7 @@ def softmax_pool(
         return [by_scores, ops.matmul(ops.transpose(_flat(weights), (0, 2, 1)), by_pooled)]
 
     given = (ops.cast(scores, value.dtype), fold(value))
-    pooled, norm = backend.differentiable(forward, backward, given)  # (b h, t, e), (b, h, t, 1)
+    pooled, norm = backend.differentiable(forward, backward, given)  # (b h, t, e), (b, h, t, 2)
     answer = _unfold(pooled, heads)
     made += [answer, ops.transpose(norm, (0, 2, 1, 3))]
     return answer
@@ -103,24 +105,20 @@ def remembered_types(dtype: str) -> tuple[str, ...]:
     return (dtype, "float32") if backend.is_fused() else ()
 
 
-_remembered = contextvars.ContextVar("remembered", default=None)
-
-
 @functools.cache
 def _softmax(rate):
-    """Return what makes the weights (b, h, t, s), dropped by a share, and l (b, h, t, 1)."""
+    """Return what makes the weights (b, h, t, s), dropped by a share, and m and r (b, h, t, 2)."""
 
     def softmax(scores, allowed, seed):
         scores, dtype = _masked(scores, allowed), scores.dtype
         largest = ops.max(scores, axis=-1, keepdims=True)
         powers = ops.exp(scores - largest)
-        total = backend.row_sums(powers)
-        share, norm = 1 / total, largest + ops.log(total)
+        share = 1 / backend.row_sums(powers)
         if allowed is not None:  # of a row without any all weights are 0
-            some = largest > OUTSIDE / 2
-            share, norm = ops.where(some, share, 0.0), ops.where(some, norm, np.inf)
+            share = ops.where(largest > OUTSIDE / 2, share, 0.0)
         weights = powers * share
-        return ops.cast(dropped(weights, seed, rate) if rate else weights, dtype), norm
+        weights = dropped(weights, seed, rate) if rate else weights
+        return ops.cast(weights, dtype), ops.concatenate([largest, share], axis=-1)
 
     return backend.compiled(softmax)
 
@@ -130,9 +128,10 @@ def _softmax_gradient(rate):
     """Return what makes the weights again, and the gradient by the scores."""
 
     def softmax_gradient(scores, allowed, norm, seed, pooled, by_pooled, by_weights):
-        weights = ops.exp(_masked(scores, allowed) - norm)
+        largest, share = ops.split(norm, 2, axis=-1)
+        weights = ops.exp(_masked(scores, allowed) - largest) * share
         both = ops.cast(pooled, norm.dtype) * ops.cast(by_pooled, norm.dtype)
-        mean = ops.reshape(backend.row_sums(both), ops.shape(norm))
+        mean = ops.reshape(backend.row_sums(both), ops.shape(share))
         by_weights = ops.cast(by_weights, norm.dtype)
         by_weights = dropped(by_weights, seed, rate) if rate else by_weights
         by_scores = weights * (by_weights - mean)
