@@ -46,6 +46,7 @@ def contestants(work: str, peers: Path) -> dict[str, Contestant]:
         "KerasHub graph bfloat16": (here, HUB, {"precision": "bfloat16"}),
         "KerasHub graph grappler bfloat16": (here, HUB, {"precision": "grappler"}),
         "tfattn graph float32": (here, OURS, {"mode": "graph"}),
+        "tfattn xla float32": (here, OURS, {"mode": "xla"}),
         "tfattn fused float32": (here, OURS, {}),
         "tfattn fused bfloat16": (here, OURS, {"precision": "bfloat16"}),
     }
