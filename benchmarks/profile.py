@@ -47,9 +47,11 @@ def profiled(work: str, mode: str, precision: str, steps: int) -> tuple[float, l
         times.append(time.perf_counter() - begin)
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
-        for _ in range(steps):
-            step()
-        tf.profiler.experimental.stop()
+        try:
+            for _ in range(steps):
+                step()
+        finally:
+            tf.profiler.experimental.stop()
         return statistics.median(times[3:]), places(Path(folder), steps)
 
 

@@ -5,7 +5,7 @@ from keras import ops
 
 import tfattn
 from tfattn import backend, ways
-from tfattn.blocks.norm import layer_norm
+from tfattn.blocks.norm import layer_norm, rms_norm
 from tfattn.mechanisms.attention import masked_softmax
 
 on_tensorflow = pytest.mark.skipif(
@@ -30,6 +30,9 @@ CASES = {
         (normal(2, 3, 4), 2 * normal(2, 3, 4), normal(4), normal(4), 1e-6),
     ),
     "norm, None": (layer_norm, (normal(2, 3, 4), None, normal(4), normal(4), 1e-6)),
+    "norm, no beta": (layer_norm, (normal(2, 3, 4), None, normal(4), None, 1e-6)),
+    "norm of long rows": (layer_norm, (normal(2, 1500), None, normal(1500), normal(1500), 1e-6)),
+    "root-mean-square norm": (rms_norm, (normal(2, 3, 4), 2 * normal(2, 3, 4), normal(4), 1e-6)),
     "masked softmax, a boolean": (masked_softmax, (normal(2, 3, 4), ALLOWED)),
     "softmax, None": (masked_softmax, (normal(2, 3, 4), None)),
     "activation": (keras.activations.gelu, (normal(2, 5),)),
@@ -184,7 +187,7 @@ def pooled(index, parts, whole, known=None):
         scores = scores * ops.cast(more, q.dtype)[..., None]
     made = ops.einsum("bts,bse->bte", ops.tanh(scores), v)
     if known is not None:  # 0 or nearly, and NaN if it is not what was kept
-        made = made + ops.sqrt(-ops.sum(ops.abs(known[0] - ops.sum(scores, axis=-1))) + 1e-3) * 0
+        made = made + ops.sqrt(-ops.sum(ops.abs(known[1] - ops.sum(scores, axis=-1))) + 1e-3) * 0
     return made, [ops.sum(scores, axis=-1)]
 
 
@@ -238,3 +241,33 @@ def test_what_is_computed_again_has_the_same_gradient(jit, compiled, close):
     fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
     found = fast(derivative(lambda x: of(x, backend.recomputed(step))))(x)
     close(found, derivative(lambda x: of(x, step))(x))
+
+
+@on_tensorflow
+@pytest.mark.parametrize("outer", ["eager", "graph"])
+def test_one_after_the_other_is_the_same(outer, close):
+    import tensorflow as tf
+
+    def run(x, y):
+        with tf.GradientTape() as tape:
+            tape.watch([x, y])
+            z = backend.after(tf.sin(x), tf.cos(y)) * tf.cos(y)
+        return [z, *tape.gradient(z, [x, y])]
+
+    x, y = (tf.constant(normal(3) * f) for f in (1.0, 0.5))
+    found = (tf.function(run, autograph=False) if outer == "graph" else run)(x, y)
+    expected = (tf.sin(x) * tf.cos(y), tf.cos(x) * tf.cos(y), -tf.sin(x) * tf.sin(y))
+    for ours, theirs in zip(found, expected, strict=True):
+        close(ours, theirs)
+
+
+@on_tensorflow
+def test_where_islands_are_compiled_sums_are_products(close):
+    x = normal(3, 5, 7)
+    for fused in (False, True):
+        with ways.using(fused=fused):
+            close(backend.row_sums(ops.convert_to_tensor(x)), x.sum(-1, keepdims=True))
+            close(backend.column_sums(ops.convert_to_tensor(x)), x.sum((0, 1)))
+            many = ops.ones((70_000, 2), "float16")  # of which 65,504 is the largest
+            assert np.isposinf(ops.convert_to_numpy(backend.column_sums(many))).all()
+            close(backend.column_sums(many * 0.5), [35_000, 35_000], "float16")

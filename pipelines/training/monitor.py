@@ -99,12 +99,17 @@ class Monitor:
         elif step == last and self._profiling:
             tf.profiler.experimental.stop()
             self._profiling = False
-            found = places(Path(self._events), last - first)
-            with self._writer.as_default(step):
-                tf.summary.text("profile", as_markdown(found))
-            most = ", ".join(f"{place.kind} {place.share:.0%}" for place in found[:3])
-            said = f"profile: {most}; the rest is in TensorBoard, under text"
-            console.print(said, markup=False, soft_wrap=True)
+            self._tell(places(Path(self._events), last - first), step)
+
+    def _tell(self, found, step):
+        if not found:
+            console.print("profile: TensorFlow wrote none of this machine's threads")
+            return
+        with self._writer.as_default(step):
+            tf.summary.text("profile", as_markdown(found))
+        most = ", ".join(f"{place.kind} {place.share:.0%}" for place in found[:3])
+        said = f"profile: {most}; the rest is in TensorBoard, under text"
+        console.print(said, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -2,7 +2,8 @@
 
 An operation runs in a thread, and those inside it are taken off its time. What several threads do
 of one operation counts as long as the operation takes: so a row says how long some thread was in
-it, and all rows together may be more than the time of the step, or less.
+it, and all rows together may be more than the time of the step, or less. Of a GPU the threads that
+drive it are told, not what it does itself.
 """
 
 import re
@@ -11,8 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from tfattn.errors import InputError
 
 WAITING = ("KernelAndDeviceFunc::Run", "BlockUntilReady", "ThreadpoolListener")
 # Kinds of operations, the first that fits, by what TensorFlow calls them: `path/name:Type`.
@@ -50,16 +49,14 @@ def places(folder: Path, steps: int) -> list[Place]:
         folder: the events of a run, with a profile in it; of several the last.
         steps: how many the profile has.
 
-    Raises:
-        InputError: there is none.
+    Returns:
+        Nothing where there is no profile, or none of a processor.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    found = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
-    if not found:
-        raise InputError(f"{folder}: expected a profile, of --monitor.profile. Received: none.")
     space = xplane_pb2.XSpace()
-    space.ParseFromString(found[-1].read_bytes())
+    for path in sorted(folder.glob("plugins/profile/*/*.xplane.pb"))[-1:]:
+        space.ParseFromString(path.read_bytes())
     times: dict[str, int] = defaultdict(int)
     for plane in space.planes:
         if "CPU" in plane.name:

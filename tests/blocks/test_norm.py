@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfattn import ways
 from tfattn.blocks.norm import NORMS, LayerNorm, RMSNorm
 
 
@@ -71,3 +72,14 @@ def test_every_kind_survives_its_config(kind):
     layer = NORMS[kind](0.25, name="norm")
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config() and again.epsilon == 0.25
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_its_weights_may_be_of_half_precision(norm, dtype, rng, close):
+    x = rng.normal(size=(2, 5, 6))
+    layer = NORMS[norm](1e-6, dtype=dtype)
+    plain = layer(ops.cast(x, dtype))
+    assert plain.dtype == dtype
+    with ways.using(fused=True):
+        close(layer(ops.cast(x, dtype)), plain, dtype)

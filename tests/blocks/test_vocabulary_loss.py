@@ -83,6 +83,38 @@ def test_compiled_it_gives_the_same(given, jit, compiled, close):
     close(found[1], reference(*given)[1])
 
 
+def test_where_islands_are_compiled_gradients_are_the_same(given, close, gradient):
+    wanted = reference(*given, smoothing=0.1)[2]
+    with ways.using(fused=True):
+        for place, expected in enumerate(wanted):
+
+            def loss(x, place=place):
+                tensors = [*given[:place], x, *given[place + 1 :]]
+                return vocabulary_loss(*tensors, training=True, smoothing=0.1)[0]
+
+            close(gradient(loss, given[place]), expected)
+
+
+def test_a_target_without_weight_may_be_any_number(given, close):
+    hidden, matrix, bias, targets, weights = given
+    weights, other = weights.copy(), targets.copy()
+    weights[0], other[0] = 0, 10 * VOCABULARY
+    with ways.using(fused=True):
+        found = vocabulary_loss(hidden, matrix, bias, other, weights, training=True)
+    close(found[0], reference(hidden, matrix, bias, targets, weights)[0])
+
+
+def test_large_logits_lose_no_digits_of_the_gradient(given, close, gradient):
+    hidden, matrix, bias, *rest = given
+    wanted = reference(*given)[2][0]
+    for fused in (False, True):
+        with ways.using(fused=fused):
+            found = gradient(
+                lambda x: vocabulary_loss(x, matrix, bias + 1024, *rest, training=True)[0], hidden
+            )
+        np.testing.assert_allclose(found, wanted, atol=3e-4)  # of 1,024 the last digit is 6e-5
+
+
 def test_of_equal_logits_the_first_is_the_guess():
     hidden, matrix = ops.zeros((3, DIM)), ops.ones((VOCABULARY, DIM))
     _, hits = vocabulary_loss(hidden, matrix, None, np.array([0, 1, 49]), np.ones(3, "float32"))

@@ -128,6 +128,39 @@ def test_they_are_the_same_when_compiled(kind, way, compiled, rng, close):
             close(ours / scale, theirs / scale)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX knows all sizes")
+def test_where_islands_are_compiled_sizes_may_be_unknown(rng, close):
+    import tensorflow as tf
+
+    layer = attention(rng, mask=Causal(), position=POSITIONS["alibi"]())
+
+    def step(x, segments):
+        with ways.using(fused=True), tf.GradientTape() as tape:
+            tape.watch(x)
+            result = layer(x, segments=segments, training=True)
+            loss = tf.reduce_sum(tf.sin(result))
+        return [result, tape.gradient(loss, x)]
+
+    given = [tf.TensorSpec((None, None, DIM)), tf.TensorSpec((None, None), tf.int32)]
+    step = tf.function(step, input_signature=given, autograph=False)
+    for length in (1, 5, 43):
+        x, segments = inputs(rng, length), packed(length)["segments"]
+        expected = numbers(layer, "dense", x, segments=segments, training=True)
+        for ours, theirs in zip(step(x, segments), expected, strict=False):
+            close(ours, theirs)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 9])
+def test_short_texts_have_fewer_parts(length, rng, close):
+    layer = attention(rng, mask=Causal())
+    for compiled in (None, "fused") if keras.backend.backend() == "tensorflow" else (None,):
+        x = inputs(rng, length)
+        found = numbers(layer, "blocked", x, compiled=compiled)
+        for ours, theirs in zip(found, numbers(layer, "dense", x), strict=True):
+            if theirs is not None:  # of one key all weights are 1
+                close(ours, theirs)
+
+
 @pytest.mark.parametrize("way", ["blocked", "local"])
 @pytest.mark.parametrize("kind", POSITIONS)
 def test_they_know_positions_and_train_them(kind, way, rng, close):

@@ -3,7 +3,6 @@
 import pytest
 
 from pipelines.training.profile import Event, Place, as_markdown, kind_of, own_times, places
-from tfattn.errors import InputError
 
 
 def test_what_is_inside_is_taken_off():
@@ -47,5 +46,4 @@ def test_operations_are_told_by_their_names(name, kind):
 def test_a_table_and_no_profile(tmp_path):
     table = as_markdown([Place("copies", 0.0123, 0.75), Place("optimizer", 0.0041, 0.25)])
     assert table.splitlines()[2:] == ["| copies | 12.3 | 75.0% |", "| optimizer | 4.1 | 25.0% |"]
-    with pytest.raises(InputError, match=r"expected a profile.* Received: none"):
-        places(tmp_path, 1)
+    assert places(tmp_path, 1) == []

@@ -24,7 +24,7 @@ def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
     """
     if on_tensorflow():
         later = functools.partial(_later, fn)
-        return lambda *args: differentiable(lambda *args: (fn(*args), None), later, args)
+        return lambda *args: differentiable(fn, later, args)
 
     def call(*args):
         tensors, every = bound(args)
@@ -36,37 +36,37 @@ def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
 def after(x: Tensor, y: Tensor) -> Tensor:
     """Return `x`, there no sooner than `y`; in gradients `y` comes after `x`.
 
-    TensorFlow computes all that it can at once. What hangs on `x` and what led to `y` are so
-    computed one after the other, and hold memory one at a time. Elsewhere it is `x` as it is: XLA
-    decides on an order by the memory that it takes.
+    TensorFlow's graph mode computes all that it can at once. What hangs on `x` and what led to `y`
+    are so computed one after the other, and hold memory one at a time. XLA, which decides on an
+    order by the memory that it takes, sees `x` alone.
     """
     if not on_tensorflow():
         return x
     import tensorflow as tf
 
-    @tf.custom_gradient
-    def tied(x, y):
+    def forward(x, y):
         with tf.control_dependencies([y]):
-            later = tf.identity(x)
+            return tf.identity(x)
 
-        def gradient(upstream):
-            with tf.control_dependencies([upstream]):
-                return upstream, tf.zeros_like(y)
+    def backward(args, made, upstream):
+        with tf.control_dependencies([upstream]):
+            return upstream, tf.zeros_like(args[1])
 
-        return later, gradient
-
-    return tied(x, y)
+    return differentiable(forward, backward, (x, y))
 
 
 def differentiable(
-    forward: Callable[..., tuple[Any, Any]], backward: Callable[..., Sequence[Any]], args: Any
+    forward: Callable[..., Any], backward: Callable[..., Sequence[Any]], args: Sequence[Any]
 ) -> Any:
     """Return what `forward` makes of `args`, with a gradient of our own; on TensorFlow alone.
 
+    Of that gradient no other is taken: it has first derivatives only.
+
     Args:
-        forward: from `args` to the result, and what else of it is kept for the gradient.
-        backward: `backward(args, kept, upstream)`, to the gradients of the floats among `args`.
-        args: tensors, numbers or None.
+        forward: from `args` to a tensor, or a list of them.
+        backward: `backward(args, made, upstream)`, from all that was made and what comes for it to
+            the gradients of the floats among `args`.
+        args: tensors, numbers or None; all that there is a gradient for.
     """
     import tensorflow as tf
 
@@ -75,17 +75,17 @@ def differentiable(
     context = contextvars.copy_context()  # with the ways of now
 
     @tf.custom_gradient
-    def made(*tensors):
-        result, kept = forward(*every(tensors))
+    def call(*tensors):
+        made = forward(*every(tensors))
 
         def gradient(*upstream):
             one = upstream[0] if len(upstream) == 1 else list(upstream)
-            found = iter(context.run(backward, every(tensors), kept, one))
+            found = iter(context.run(backward, every(tensors), made, one))
             return [next(found) if t.dtype.is_floating else None for t in tensors]
 
-        return result, gradient
+        return made, gradient
 
-    return made(*tensors)
+    return call(*map(tf.convert_to_tensor, tensors))  # no variables
 
 
 def gradients(fn, args, upstream):
@@ -106,7 +106,7 @@ def gradients(fn, args, upstream):
     )
 
 
-def _later(fn, args, kept, upstream):
+def _later(fn, args, made, upstream):
     """Return the gradients of `fn`, which is run again when `upstream` is there.
 
     Compilers would take what is computed again for what was computed before, and store that. XLA

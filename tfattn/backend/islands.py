@@ -62,16 +62,16 @@ def _alone(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
-    def backward(args, kept, upstream):
+    def backward(args, made, upstream):
         return gradients(fn, args, upstream)
 
     backward.__name__ = f"{fn.__name__}_gradient"  # in a profile
     backward = tf.function(backward, jit_compile=True, autograph=False)
-    return lambda *args: differentiable(lambda *args: (_alone(fn)(*args), None), backward, args)
+    return lambda *args: differentiable(_alone(fn), backward, args)
 
 
 def is_fused() -> bool:
-    """Return whether islands are compiled: what is in one is then to suit XLA on a CPU."""
+    """Return whether islands are compiled, which is for CPUs: what is in one is to suit them."""
     return on_tensorflow() and ways.current().fused
 
 
@@ -82,15 +82,20 @@ def row_sums(x: Any) -> Any:
     of short rows. Elsewhere products may be less exact than sums.
     """
     width = x.shape[-1]
-    if width > 1024 or not is_fused():
+    if width is None or width > 1024 or not is_fused():
         return ops.sum(x, axis=-1, keepdims=True)
     sums = ops.matmul(ops.reshape(x, (-1, width)), ops.ones((width, 1), x.dtype))
     return ops.reshape(sums, (*ops.shape(x)[:-1], 1))
 
 
 def column_sums(x: Any) -> Any:
-    """Return the sums (d,) over all axes but the last, as a product like those of rows."""
+    """Return the sums (d,) over all axes but the last, as a product like those of rows.
+
+    In float32 if `x` is in float16, in which long sums would run over.
+    """
     flat = ops.reshape(x, (-1, x.shape[-1]))
+    if x.dtype == "float16":
+        return ops.cast(column_sums(ops.cast(flat, "float32")), x.dtype)
     if not is_fused():
         return ops.sum(flat, axis=0)
     return ops.matmul(ops.ones((1, ops.shape(flat)[0]), x.dtype), flat)[0]

@@ -1,8 +1,8 @@
 """Loops that have a gradient everywhere.
 
 `scan` is one over steps. keras.ops.scan has no gradient under XLA with TensorFlow, whose loops are
-then to say how often they run at most. `by_blocks` is one over blocks of places: neither it nor
-its gradient holds more than one block of its result's making.
+then to say how often they run at most. `by_blocks` is one over blocks of places: it and its
+gradient hold what the result is made of one block at a time, but for what is asked to be kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +26,12 @@ def by_blocks(
 ) -> Tensor:
     """Return `fn` of blocks of the second axis, one after the other, joined along it.
 
-    Its gradient computes each block again: neither holds more of the making than one block.
+    Its gradient makes each block again, so that both hold the making of one block at a time.
 
     Args:
         fn: `fn(index, parts, whole, known)`, from the number of a block, its share of the parts,
             and all of the rest to (b, size, ...) of the type of the first part, and to what is kept
-            of its making, (b, size, ...) each. Computed again, that is `known`; before, None.
+            of its making, (b, size, ...) each. When it is made again, both are `known`; else None.
         parts: tensors (b or 1, t, ...) or None, the first with all of b. Places behind the last
             are 0, and what is made of them is left out.
         whole: tensors, numbers or None, of any shape.
@@ -70,7 +70,7 @@ def _loop(block, tensors, cut, count, size):
     return ops.reshape(ops.moveaxis(made, 0, 1), (made.shape[1], count * size, *made.shape[3:]))
 
 
-def _loop_tensorflow(block, tensors, cut, count, size, kept):
+def _loop_tensorflow(block, tensors, cut, count, size, kept_types):
     """Run the loop of by_blocks with a loop of its own for its gradient.
 
     That of a loop of TensorFlow's would store every block.
@@ -95,19 +95,20 @@ def _loop_tensorflow(block, tensors, cut, count, size, kept):
 
     def forward(*tensors):
         def body(i, *arrays):
-            made, more = block(i, blocks(i, tensors))
-            return i + 1, *(a.write(i, x) for a, x in zip(arrays, [made, *more], strict=True))
+            result, kept = block(i, blocks(i, tensors))
+            return i + 1, *(a.write(i, x) for a, x in zip(arrays, [result, *kept], strict=True))
 
-        types = (tensors[0].dtype, *kept)
-        made, *more = map(joined, run(body, *(tf.TensorArray(t, size=count) for t in types)))
-        return made, more
+        types = (tensors[0].dtype, *kept_types)
+        return [joined(x) for x in run(body, *(tf.TensorArray(t, size=count) for t in types))]
 
-    def backward(tensors, kept, upstream):
+    def backward(tensors, made, upstream):
+        upstream = upstream[0] if kept_types else upstream
+
         floats = [x for x in tensors if x.dtype.is_floating]
         split = sum(x.dtype.is_floating for x in tensors[:cut])
 
         def body(i, arrays, sums):
-            known = [at(i, x) for x in kept]
+            known = [at(i, x) for x in made]
             again = lambda *args: block(i, args, known)[0]  # noqa: E731
             found = gradients(again, blocks(i, tensors), at(i, upstream))
             arrays = [a.write(i, g) for a, g in zip(arrays, found[:split], strict=True)]
@@ -123,7 +124,7 @@ def _loop_tensorflow(block, tensors, cut, count, size, kept):
         whole = [tf.cast(s, x.dtype) for s, x in zip(sums, floats[split:], strict=True)]
         return [*map(joined, arrays), *whole]
 
-    return differentiable(forward, backward, tensors)
+    return differentiable(forward, backward, tensors)[0]
 
 
 def scan(

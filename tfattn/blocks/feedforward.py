@@ -1,7 +1,5 @@
 """The position-wise feed-forward network (D2L section 11.7.2; arXiv:1706.03762, section 3.3)."""
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,40 +11,27 @@ from tfattn.mechanisms.projection import Projection
 Tensor = Any
 
 
-def gelu(x: Tensor) -> Tensor:
-    """Return x Phi(x), by erf (arXiv:1606.08415)."""
-    return _wide(lambda x: ops.gelu(x, approximate=False), x)
+def _activation(name, fn):
+    """Return `fn(x)`, or times a gate, in float32 at least: else each step of it is rounded."""
+
+    def activation(x, *gates):
+        wide = keras.backend.result_type(x.dtype, "float32")
+        y = fn(ops.cast(x, wide))
+        for gate in gates:
+            y = y * ops.cast(gate, wide)
+        return ops.cast(y, x.dtype)
+
+    activation.__name__ = name  # in a profile
+    return activation
 
 
-def gelu_tanh(x: Tensor) -> Tensor:
-    """Return its approximation in section 2."""
-    return _wide(lambda x: ops.gelu(x, approximate=True), x)
-
-
-def silu(x: Tensor) -> Tensor:
-    """Return x sigmoid(x)."""
-    return _wide(ops.silu, x)
-
-
-def _wide(fn, x):
-    """Return `fn(x)` in float32 at least: XLA would round each of its steps to bfloat16."""
-    wide = keras.backend.result_type(x.dtype, "float32")
-    return ops.cast(fn(ops.cast(x, wide)), x.dtype)
-
-
-ACTIVATIONS = {"gelu": gelu, "gelu-tanh": gelu_tanh, "relu": ops.relu, "silu": silu}
-
-
-@functools.cache  # one function, so that all blocks share what is compiled of it
-def gated_activation(name: str) -> Callable[..., Tensor]:
-    """Return `activation(x) * gate`."""
-    activation = ACTIVATIONS[name]
-
-    def gated(x, gate):
-        return activation(x) * gate
-
-    gated.__name__ = f"gated_{activation.__name__}"  # in a profile
-    return gated
+ACTIVATIONS = {
+    # x Phi(x), by erf, and its approximation by tanh (arXiv:1606.08415, section 2).
+    "gelu": _activation("gelu", lambda x: ops.gelu(x, approximate=False)),
+    "gelu-tanh": _activation("gelu_tanh", lambda x: ops.gelu(x, approximate=True)),
+    "relu": _activation("relu", ops.relu),
+    "silu": _activation("silu", ops.silu),
+}
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -83,7 +68,7 @@ class FeedForward(keras.layers.Layer):
         self.bias = bias
         self.initializer = keras.initializers.get(initializer)
         self.output_initializer = keras.initializers.get(output_initializer or initializer)
-        self.activate = gated_activation(activation) if gated else ACTIVATIONS[activation]
+        self.activate = ACTIVATIONS[activation]
         self.expand = self._map(dim, hidden_dim, self.initializer, "expand")
         self.gate = self._map(dim, hidden_dim, self.initializer, "gate") if gated else None
         self.contract = self._map(hidden_dim, dim, self.output_initializer, "contract")

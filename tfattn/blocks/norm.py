@@ -15,8 +15,9 @@ def layer_norm(
 ) -> Tensor:
     """Return the layer norm of `x + y`, or of `x` alone, over the last axis."""
     wide = _wide_sum(x, y)
+    gamma, beta = (p if p is None else ops.cast(p, wide.dtype) for p in (gamma, beta))
     if backend.is_fused():
-        return ops.cast(_suited(True, wide, gamma, beta, epsilon), x.dtype)
+        return ops.cast(_by_products(wide, gamma, beta, epsilon, centered=True), x.dtype)
     return ops.cast(ops.layer_normalization(wide, gamma, beta, axis=-1, epsilon=epsilon), x.dtype)
 
 
@@ -25,17 +26,17 @@ def rms_norm(x: Tensor, y: Tensor | None, gamma: Tensor, epsilon: float) -> Tens
     wide = _wide_sum(x, y)
     gamma = ops.cast(gamma, wide.dtype)
     if backend.is_fused():
-        return ops.cast(_suited(False, wide, gamma, None, epsilon), x.dtype)
+        return ops.cast(_by_products(wide, gamma, None, epsilon, centered=False), x.dtype)
     mean = ops.mean(ops.square(wide), axis=-1, keepdims=True)
     return ops.cast(wide * ops.rsqrt(mean + epsilon) * gamma, x.dtype)
 
 
-def _suited(centered, *args):
-    """Return a norm whose sums, in its gradient too, suit an island.
+def _by_products(*args, centered):
+    """Return a norm whose sums, those of its gradient too, are products.
 
-    With h the input, less its mean if centered, over its root mean square r, and u what comes for
-    the result: du = u gamma, dx = (du - h mean(du h) - mean(du) if centered) / r, and the gradients
-    of gamma and beta are the sums of u h and of u.
+    With h the input, less its mean if centered, over its root mean square r, u what comes for the
+    result, and g = u gamma, its gradients are (g - h mean(g h) - mean(g) if centered) / r by the
+    input, and the sums of u h and of u by gamma and beta.
     """
 
     def mean(x):
@@ -48,9 +49,9 @@ def _suited(centered, *args):
 
     def forward(x, gamma, beta, epsilon):
         y = units(x, epsilon)[0] * gamma
-        return (y if beta is None else y + beta), None
+        return y if beta is None else y + beta
 
-    def backward(args, kept, upstream):
+    def backward(args, made, upstream):
         x, gamma, beta, epsilon = args
         unit, scale = units(x, epsilon)
         by_unit = upstream * gamma

@@ -171,7 +171,8 @@ def _sums_and_gradient(smoothing):
         if smoothing:
             wanted = (1 - smoothing) * wanted + smoothing / logits.shape[1]
         by_logits = (shares - wanted) * weights[:, None]
-        by_bias = [backend.column_sums(by_logits) for _ in rest[:-2]]
+        *bias, _, _ = rest
+        by_bias = [backend.column_sums(by_logits) for _ in bias]
         return sums, ops.cast(by_logits, logits.dtype), *by_bias
 
     return backend.compiled(loss_and_gradient)
@@ -196,14 +197,14 @@ def _parts(smoothing, raw, *rest):
     norm = ops.log(total)
     loss = ops.sum((norm[:, 0] - wanted) * weights)
     hits = ops.sum(ops.cast(is_said, "float32") * weights)
-    return ops.stack([loss, hits]), is_target, ops.exp(logits - (largest + norm)), weights
+    return ops.stack([loss, hits]), is_target, ops.exp(logits - largest - norm), weights
 
 
 def _picked(logits, is_target, raw, bias, targets):
     """Return the logits (n, 1) of the targets.
 
-    On a CPU they are looked up, which spares a pass over all. Elsewhere the vocabulary may be split
-    over devices, each of which can add up its own.
+    Where islands are compiled they are looked up, which spares a pass over all. Elsewhere the
+    vocabulary may be split over devices, each of which can add up its own.
     """
     if not backend.is_fused():
         return ops.sum(ops.where(is_target, logits, 0.0), axis=1, keepdims=True)

@@ -155,7 +155,7 @@ class Attention(keras.layers.Layer):
             dropped = self.dropout(weights, training=training)
             return pool(ops.cast(dropped, value.dtype), value), ops.cast(weights, value.dtype)
         if self.normalize is masked_softmax and backend.is_fused():
-            seed = self.dropout.seed(training)
+            seed = self.dropout.next_seed(training)
             return softmax_pool(scores, allowed, value, seed, self.dropout.rate)
         weights = self.dropout.after(self.normalize, scores, allowed, training=training)
         return pool(ops.cast(weights, value.dtype), value)

@@ -128,21 +128,21 @@ class Dropout(keras.layers.Layer):
             args: as for an island.
             training: whether anything is dropped.
         """
-        seed = self.seed(training)
+        seed = self.next_seed(training)
         return backend.island(fn)(*args) if seed is None else _after(fn, self.rate)(seed, *args)
 
     def within(
         self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *rest: Any, training: bool | None
     ) -> Tensor:
         """Return `fn(x, dropout(y), *rest)` as one island; arguments as of `after`."""
-        seed = self.seed(training)
+        seed = self.next_seed(training)
         if seed is None:
             return backend.island(fn)(x, y, *rest)
         return _within(fn, self.rate)(seed, x, y, *rest)
 
-    def seed(self, training: bool | None) -> Tensor | None:
+    def next_seed(self, training: bool | None) -> Tensor | None:
         """Return the next seed (2,), or None where nothing is dropped."""
-        if self.seeds is None or not training:
+        if self.seeds is None or not training:  # as in `drops`
             return None
         seed, part = self.seeds.next(), ways.current().part
         return seed if part is None else apart(seed, part)

@@ -126,6 +126,8 @@ def seen(mask: Mask, asks: Side, asked: Side, parts: int = 4) -> list[tuple[Side
     ends = [length * i // parts for i in range(parts + 1)]
     found = []
     for begin, end in zip(ends, ends[1:], strict=False):
+        if begin == end:  # fewer queries than parts
+            continue
         first = 0 if left is None else max(begin - left, 0)
         last = length if right is None else min(end + right, length)
         found.append((asks.cut(begin, end), asked.cut(first, last)))
@@ -139,7 +141,7 @@ def blocked(
     bias: Tensor | None,
     variables: Sequence[keras.Variable],
     seeds: keras.random.SeedGenerator | None,
-    remembers: bool = True,
+    remembers: bool,
 ) -> Tensor:
     """Return what is pooled, computed for some queries at a time.
 
@@ -173,7 +175,7 @@ def blocked(
     if isinstance(length, int):
         size = min(size, length)
     values = [v.value for v in variables]
-    # By heads, as products read them: so what is done to each block's keys is nothing.
+    # By heads, as products read them: in a graph, turned and turned again they are as they were.
     whole = [*map(_turned, asked.vectors), *asked[1:], *values, *seed]
     kept = remembered_types(asked.vectors[-1].dtype) if remembers else ()
     return backend.by_blocks(block, [*asks.vectors, *asks[1:], more], whole, size, kept)

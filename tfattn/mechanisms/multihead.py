@@ -11,7 +11,7 @@ from tfattn.mechanisms.engines import blocked, engine, local, seen, side
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
-from tfattn.mechanisms.scores import ScaledDotProduct, fold
+from tfattn.mechanisms.scores import ScaledDotProduct, fold, unfold
 
 Tensor = Any
 
@@ -131,7 +131,7 @@ class MultiHeadAttention(keras.layers.Layer):
         """
         own, q = memory is None and remembered is None, self.query(x)  # (b, t, h, e)
         if remembered is not None:
-            k, v = (_unfold(held, self.kv_heads) for held in remembered)
+            k, v = (unfold(held, self.kv_heads) for held in remembered)
         else:
             source = x if own else memory
             k, v = self.key(source), self.value(source)  # (b, s, g, e)
@@ -177,7 +177,7 @@ class MultiHeadAttention(keras.layers.Layer):
         kinds = [kind for kind in (position, shared) if kind is not None]
         variables = [v for kind in kinds for v in kind.trainable_variables]
         seeds = self.attention.dropout.seeds if training else None
-        rest = (variables, seeds, position is None or not position.carries)
+        rest = (variables, seeds, not _sees_weights(position))
         if bias is not None and shared is None:
             return blocked(pool, asks, asked, bias, *rest)
         parts = seen(self.attention.mask, asks, asked) if is_own else [(asks, asked)]
@@ -194,7 +194,7 @@ class MultiHeadAttention(keras.layers.Layer):
             bias = bias.bias(asks.columns, asked.columns)
         if position is not None:
             bias = self._bias(position, bias, q, asks.positions, asked.positions)
-        carries = position is not None and position.carries
+        carries = _sees_weights(position)
         pooled = self.attention(
             q,
             k,
@@ -253,13 +253,11 @@ class MultiHeadAttention(keras.layers.Layer):
         return cls(**{**config, "mask": Mask.from_json(config["mask"]), "position": position})
 
 
+def _sees_weights(position: Position | None) -> bool:
+    return position is not None and position.carries
+
+
 def _put(new: Tensor, held: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Return all keys or values (b, s, g, e), and the cache (b g, s, e), with the new in place."""
     held = ops.slice_update(held, (0, column, 0), ops.cast(fold(new), held.dtype))
-    return _unfold(held, new.shape[2]), held
-
-
-def _unfold(held: Tensor, heads: int) -> Tensor:
-    """Return (b g, s, e) as (b, s, g, e)."""
-    apart = ops.reshape(held, (-1, heads, ops.shape(held)[1], held.shape[2]))
-    return ops.transpose(apart, (0, 2, 1, 3))
+    return unfold(held, new.shape[2]), held

@@ -12,10 +12,10 @@ from keras import ops
 from tfattn import backend
 from tfattn.mechanisms.dropout import dropped
 from tfattn.mechanisms.kernels import OUTSIDE
-from tfattn.mechanisms.scores import fold, is_split
+from tfattn.mechanisms.scores import fold, is_split, unfold
 
 Tensor = Any
-# What is known of one pooling, if it is made again, and a list for what is kept of it.
+# Of one pooling what is known, where it is made again, and a list for what is kept of it.
 _remembered: contextvars.ContextVar[Any] = contextvars.ContextVar("remembered", default=None)
 
 
@@ -35,9 +35,7 @@ def pool(weights: Tensor, value: Tensor) -> Tensor:
     """Return the means (b, t, h, e) of values (b, s, h, e) by weights (b, h, t, s)."""
     if is_split():
         return ops.einsum("bhts,bshe->bthe", weights, value)
-    heads, t, s = weights.shape[1], *ops.shape(weights)[2:]
-    pooled = ops.matmul(ops.reshape(weights, (-1, t, s)), fold(value))  # (b h, t, e)
-    return _unfold(pooled, heads)
+    return unfold(ops.matmul(_flat(weights), fold(value)), weights.shape[1])
 
 
 def softmax_pool(
@@ -45,7 +43,7 @@ def softmax_pool(
 ) -> Tensor:
     """Return `pool(dropout(masked_softmax(scores)), value)`, for where islands are compiled.
 
-    Kept for the gradient are the scores, what is pooled, and of each row the largest score m and
+    Beside what is given the gradient reads what is pooled, and of each row the largest score m and
     r = 1 / sum_s exp(score_s - m). The weights are exp(score - m) r and, u being what comes for the
     weights before dropout, the gradient by the scores is weight (u - sum_s weight_s u_s): both are
     made in one pass over memory, for that sum is the product of what is pooled and what comes for
@@ -58,59 +56,57 @@ def softmax_pool(
         seed: of the dropout of weights; None = nothing is dropped.
         rate: share that is.
     """
-    heads, rate = scores.shape[1], 0.0 if seed is None else rate
-    known, made = _remembered.get() or (None, [])
+    rate = 0.0 if seed is None else rate
+    known, kept = _remembered.get() or (None, [])
 
     def forward(scores, value):
         if known is not None:
             pooled, norm = known
-            return (fold(pooled), ops.transpose(norm, (0, 2, 1, 3))), None
-        weights, norm = _softmax(rate)(scores, allowed, seed)
-        return (ops.matmul(_flat(weights), value), norm), None
+            return [fold(pooled), ops.transpose(norm, (0, 2, 1, 3))]
+        weights, norm = _softmax(rate, value.dtype)(scores, allowed, seed)
+        return [ops.matmul(_flat(weights), value), norm]
 
-    def backward(args, kept, upstream):
+    def backward(args, made, upstream):
         (scores, value), by_pooled = args, upstream[0]
         by_weights = ops.matmul(by_pooled, ops.transpose(value, (0, 2, 1)))
         by_weights = ops.reshape(by_weights, ops.shape(scores))
         weights, by_scores = _softmax_gradient(rate)(
-            scores, allowed, norm, seed, pooled, by_pooled, by_weights
+            scores, allowed, seed, *made, by_pooled, by_weights
         )
         return [by_scores, ops.matmul(ops.transpose(_flat(weights), (0, 2, 1)), by_pooled)]
 
-    given = (ops.cast(scores, value.dtype), fold(value))
-    pooled, norm = backend.differentiable(forward, backward, given)  # (b h, t, e), (b, h, t, 2)
-    answer = _unfold(pooled, heads)
-    made += [answer, ops.transpose(norm, (0, 2, 1, 3))]
-    return answer
+    pooled, norm = backend.differentiable(forward, backward, (scores, fold(value)))
+    kept.append(ops.transpose(norm, (0, 2, 1, 3)))  # (b, t, h, 2)
+    return unfold(pooled, scores.shape[1])
 
 
 @contextlib.contextmanager
 def remembering(known: Sequence[Tensor] | None) -> Iterator[list[Tensor]]:
-    """Collect what one `softmax_pool` keeps for its gradient, or give it that again.
+    """Collect what one `softmax_pool` keeps for its gradient beside its result, or give it both.
 
-    A block of attention is computed again for its gradient, but for what was kept of it.
+    A block of attention is made again for its gradient, but for what is known of it.
 
     Args:
-        known: what was collected, (b, t, ...) each; none = it is made.
+        known: the result (b, t, h, e) and what was collected; None = it is made.
     """
-    token = _remembered.set((known or None, made := []))
+    token = _remembered.set((known, kept := []))
     try:
-        yield made
+        yield kept
     finally:
         _remembered.reset(token)
 
 
 def remembered_types(dtype: str) -> tuple[str, ...]:
     """Return the types of what is collected of an attention that computes in `dtype`."""
-    return (dtype, "float32") if backend.is_fused() else ()
+    return (keras.backend.result_type(dtype, "float32"),) if backend.is_fused() else ()
 
 
 @functools.cache
-def _softmax(rate):
+def _softmax(rate, dtype):
     """Return what makes the weights (b, h, t, s), dropped by a share, and m and r (b, h, t, 2)."""
 
     def softmax(scores, allowed, seed):
-        scores, dtype = _masked(scores, allowed), scores.dtype
+        scores = _masked(scores, allowed)
         largest = ops.max(scores, axis=-1, keepdims=True)
         powers = ops.exp(scores - largest)
         share = 1 / backend.row_sums(powers)
@@ -127,16 +123,16 @@ def _softmax(rate):
 def _softmax_gradient(rate):
     """Return what makes the weights again, and the gradient by the scores."""
 
-    def softmax_gradient(scores, allowed, norm, seed, pooled, by_pooled, by_weights):
+    def softmax_gradient(scores, allowed, seed, pooled, norm, by_pooled, by_weights):
         largest, share = ops.split(norm, 2, axis=-1)
         weights = ops.exp(_masked(scores, allowed) - largest) * share
         both = ops.cast(pooled, norm.dtype) * ops.cast(by_pooled, norm.dtype)
         mean = ops.reshape(backend.row_sums(both), ops.shape(share))
-        by_weights = ops.cast(by_weights, norm.dtype)
+        dtype, by_weights = by_weights.dtype, ops.cast(by_weights, norm.dtype)
         by_weights = dropped(by_weights, seed, rate) if rate else by_weights
         by_scores = weights * (by_weights - mean)
         weights = dropped(weights, seed, rate) if rate else weights
-        return ops.cast(weights, scores.dtype), ops.cast(by_scores, scores.dtype)
+        return ops.cast(weights, dtype), ops.cast(by_scores, scores.dtype)
 
     return backend.compiled(softmax_gradient)
 
@@ -148,15 +144,11 @@ def _masked(scores, allowed):
     added, for the mask is the same for all heads and has no gradient.
     """
     scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
-    return scores if allowed is None else scores + ops.where(allowed, 0.0, OUTSIDE)
+    if allowed is None:
+        return scores
+    return scores + ops.cast(ops.where(allowed, 0.0, OUTSIDE), scores.dtype)
 
 
 def _flat(weights):
     """Return (b, h, t, s) as (b h, t, s)."""
     return ops.reshape(weights, (-1, *ops.shape(weights)[2:]))
-
-
-def _unfold(pooled, heads):
-    """Return (b h, t, e) as (b, t, h, e)."""
-    apart = ops.reshape(pooled, (-1, heads, *ops.shape(pooled)[1:]))
-    return ops.transpose(apart, (0, 2, 1, 3))

@@ -21,6 +21,12 @@ def fold(x: Tensor) -> Tensor:
     return ops.reshape(x, (-1, ops.shape(x)[2], x.shape[3]))
 
 
+def unfold(x: Tensor, heads: int) -> Tensor:
+    """Return (b h, t, e) as (b, t, h, e)."""
+    apart = ops.reshape(x, (-1, heads, ops.shape(x)[1], x.shape[2]))
+    return ops.transpose(apart, (0, 2, 1, 3))
+
+
 def is_split() -> bool:
     """Return whether texts and heads may be split over devices.
 
