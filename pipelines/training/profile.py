@@ -95,7 +95,7 @@ def own_times(events: Iterable[Event]) -> dict[str, int]:
 def as_markdown(found: list[Place]) -> str:
     """Return a table."""
     rows = [f"| {p.kind} | {p.seconds * 1e3:.1f} | {p.share:.1%} |" for p in found]
-    return "\n".join(["| where | ms of a step | share |", "|---|---:|---:|", *rows])
+    return "\n".join(["| where | ms of threads, a step | share |", "|---|---:|---:|", *rows])
 
 
 def kind_of(name: str) -> str | None:
