@@ -64,8 +64,8 @@ def differentiable(
 
     Args:
         forward: from `args` to a tensor, or a list of them.
-        backward: `backward(args, made, upstream)`, from all that was made and what comes for it to
-            the gradients of the floats among `args`.
+        backward: `backward(args, made, upstream)`, from all that was made and what comes for it, of
+            the same structure, to the gradients of the floats among `args`.
         args: tensors, numbers or None; all that there is a gradient for.
     """
     import tensorflow as tf
@@ -79,8 +79,8 @@ def differentiable(
         made = forward(*every(tensors))
 
         def gradient(*upstream):
-            one = upstream[0] if len(upstream) == 1 else list(upstream)
-            found = iter(context.run(backward, every(tensors), made, one))
+            alike = list(upstream) if isinstance(made, (list, tuple)) else upstream[0]
+            found = iter(context.run(backward, every(tensors), made, alike))
             return [next(found) if t.dtype.is_floating else None for t in tensors]
 
         return made, gradient

@@ -102,15 +102,13 @@ def _loop_tensorflow(block, tensors, cut, count, size, kept_types):
         return [joined(x) for x in run(body, *(tf.TensorArray(t, size=count) for t in types))]
 
     def backward(tensors, made, upstream):
-        upstream = upstream[0] if kept_types else upstream
-
         floats = [x for x in tensors if x.dtype.is_floating]
         split = sum(x.dtype.is_floating for x in tensors[:cut])
 
         def body(i, arrays, sums):
             known = [at(i, x) for x in made]
             again = lambda *args: block(i, args, known)[0]  # noqa: E731
-            found = gradients(again, blocks(i, tensors), at(i, upstream))
+            found = gradients(again, blocks(i, tensors), at(i, upstream[0]))
             arrays = [a.write(i, g) for a, g in zip(arrays, found[:split], strict=True)]
             sums = [
                 s + tf.cast(tf.convert_to_tensor(g), s.dtype)
