@@ -1,10 +1,12 @@
 """What this machine computes on, and what that means for a run."""
 
+import contextlib
 import json
 import os
 
 import tensorflow as tf
 
+from pipelines.data.length_batches import EVEN
 from pipelines.recipes import TrainConfig
 from tfattn.errors import InputError
 from tfattn.models.config import Head
@@ -14,6 +16,44 @@ from tfattn.models.model_config import ModelConfig
 def accelerated() -> bool:
     """Return whether there is a GPU or a TPU."""
     return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+
+
+def share_rows(train: TrainConfig) -> None:
+    """Give each thread of this process rows of a batch, and whole operations, where that is asked.
+
+    By itself where all of it is computed on a CPU in graphs, and its cores divide the rows. Before
+    anything is computed; later the threads stay as they are.
+
+    Raises:
+        InputError: lanes that are asked for and cannot be.
+    """
+    whole = train.compile == "xla" or train.devices != "default"
+    whole |= any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+    if train.lanes is not None and train.lanes > 1 and whole:
+        raise InputError(
+            "train.lanes: expected none but on one CPU, without --train.compile xla. "
+            f"Received: {train.lanes}."
+        )
+    lanes = train.lanes or _cores()
+    rows = train.batch if train.batch_tokens is None else EVEN  # most have
+    if whole or lanes == 1 or (train.lanes is None and rows % lanes):
+        return
+    threads = tf.config.threading
+    with contextlib.suppress(RuntimeError):  # something was computed before
+        threads.set_intra_op_parallelism_threads(1)
+        threads.set_inter_op_parallelism_threads(lanes)
+
+
+def lanes_of_threads() -> int:
+    """Return how many parts of a batch the threads of this process are to compute at once."""
+    threads = tf.config.threading
+    alone = threads.get_intra_op_parallelism_threads() == 1
+    return max(threads.get_inter_op_parallelism_threads(), 1) if alone else 1
+
+
+def _cores():
+    """Return those that this process may use, as TensorFlow counts them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_strategy(train: TrainConfig) -> tf.distribute.Strategy:

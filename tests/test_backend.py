@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -271,3 +276,32 @@ def test_where_islands_are_compiled_sums_are_products(close):
             many = ops.ones((70_000, 2), "float16")  # of which 65,504 is the largest
             assert np.isposinf(ops.convert_to_numpy(backend.column_sums(many))).all()
             close(backend.column_sums(many * 0.5), [35_000, 35_000], "float16")
+
+
+SOFTMAX = """
+import sys
+import tensorflow as tf
+from tfattn import backend, ways
+
+def softmax(x):
+    powers = tf.exp(x - tf.reduce_max(x, axis=-1, keepdims=True))
+    return powers / tf.matmul(powers, tf.ones((64, 1)))
+
+if sys.argv[1] == "island":
+    with ways.using(fused=True):
+        backend.compiled(softmax)(tf.ones((512, 64)))
+made = tf.function(softmax, jit_compile=True)
+text = made.experimental_get_compiler_ir(tf.ones((512, 64)))(stage="optimized_hlo")
+print("ynn" in text, "dot" in text)
+"""
+
+
+@on_tensorflow
+@pytest.mark.parametrize("kind", ["plain", "island"])
+def test_islands_are_compiled_without_what_two_threads_must_not_run(kind):
+    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {
+        "PYTHONPATH": str(Path(__file__).parents[1])
+    }
+    words = [sys.executable, "-c", SOFTMAX, kind]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(kind == "plain"), "True"]

@@ -20,9 +20,9 @@ class Ways:
     # The scores of all queries at once, of some at a time, or near the diagonal alone; auto: by
     # mask and length (tfattn/mechanisms/engines.py).
     attention: Literal["auto", "dense", "blocked", "local"] = "auto"
-    # Number of the part of a batch that is computed here, where others are elsewhere: dropout
-    # draws another mask for each. An integer tensor, or None.
-    part: Any = None
+    # Number of the part of a batch that is computed here, where others, of as many rows, are
+    # elsewhere: dropout draws for its rows what it draws for them in the whole batch.
+    part: Any = 0
 
 
 PLAIN = Ways()

@@ -10,6 +10,7 @@ from benchmarks.work import CLASSES, WORKS, Work, tensors
 from pipelines import recipes
 from pipelines.data.batches import Batch
 from pipelines.data.preprocessing import ImagePreprocessing
+from pipelines.devices import share_rows
 from pipelines.objectives import Objective
 from pipelines.objectives.causal_lm import CausalLM
 from pipelines.objectives.images import ImageClasses
@@ -55,10 +56,11 @@ def contestant(
         how: more fields of TrainConfig.
     """
     given = WORKS[work]
+    train: Any = TrainConfig(compile=mode, rate=1e-3, batch=given.batch, **how)  # pyright: ignore[reportArgumentType]
+    share_rows(train)
     objective, batch = _task(given)
     config = given.config if depth is None else changed(given.config, depth=depth)
     model = tfattn.build(config, *objective.heads, dtype=POLICIES[precision])
-    train: Any = TrainConfig(compile=mode, rate=1e-3, **how)  # pyright: ignore[reportArgumentType]
     engine = Engine(model, objective, build_optimizer(train, 10_000, model), train)
     return lambda: engine.step(batch)
 

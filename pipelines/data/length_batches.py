@@ -19,6 +19,7 @@ from tfattn.errors import InputError
 
 ORDER = 254  # a purpose of random numbers that no objective has
 STEP, GROWTH = 8, 1.4  # widths of buckets are multiples of STEP, and each wider by GROWTH
+EVEN = 8  # rows of a batch are a multiple of this many, or of 2, where they are not few
 
 
 class Sides(Protocol):
@@ -148,5 +149,6 @@ def bucket_edges(longest: int) -> np.ndarray:
 
 
 def _even(sizes):
-    """Return sizes that several devices and vector units can share, where they are not small."""
-    return np.where(sizes >= 16, sizes // 8 * 8, sizes)
+    """Return sizes that several devices, threads and vector units can share, unless few."""
+    some = np.where(sizes >= 4, sizes // 2 * 2, sizes)
+    return np.where(sizes >= 2 * EVEN, sizes // EVEN * EVEN, some)

@@ -18,6 +18,9 @@ class TrainConfig(Spec):
     # (arXiv:1706.03762, section 5.1).
     batch_tokens: int | None = None
     accumulate: int = 1  # microbatches whose gradients make one step
+    # Threads of a CPU that share the rows of a microbatch, each alone with its own, which is
+    # quicker than all of them at every product; none: all cores, where they divide the rows.
+    lanes: int | None = None
     rate: float = 1e-3  # peak learning rate
     # The rate is a share of each weight's size, as in Adafactor (arXiv:1804.04235, section 8).
     proportional: bool = False
@@ -53,9 +56,14 @@ class TrainConfig(Spec):
     def __post_init__(self):
         super().__post_init__()
         counts = ("steps", "batch", "accumulate", "log_every", "keep", "evaluate_batches")
-        counts += ("batch_tokens", "average")
+        counts += ("batch_tokens", "average", "lanes")
         for name in (*counts, "evaluate_every", "checkpoint_every", "patience"):
             self._check(name, "at least 1", lambda value: value >= 1)
+        if self.lanes is not None and self.batch_tokens is None and self.batch % self.lanes:
+            raise InputError(
+                f"train.lanes: expected a divisor of the {self.batch} rows of train.batch. "
+                f"Received: {self.lanes}."
+            )
         for name in ("epochs", "rate", "clip"):
             self._check(name, "a number over 0", lambda value: value > 0)
         self._check("warmup", "a share from 0 to 1", lambda value: 0 <= value <= 1)

@@ -18,13 +18,15 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from pipelines.data.batches import WHOLE, Batch, Share, readable
-from pipelines.devices import choose_compile
+from pipelines.devices import choose_compile, lanes_of_threads
 from pipelines.objectives import Objective
 from pipelines.recipes import TrainConfig
+from pipelines.training.parts import count_parts, joined, mapped, summed
 from pipelines.training.workers import Workers
 from tfattn import ways
 from tfattn.errors import InputError
@@ -57,6 +59,10 @@ class Engine:
         self.workers = Workers(self.strategy)
         self.mode = choose_compile(train.compile)
         whole = self.mode == "xla"
+        alone = self.strategy.num_replicas_in_sync == 1
+        by_rows = alone and not whole
+        self.lanes = (train.lanes or lanes_of_threads()) if by_rows else 1
+        self._scores = type(objective).score is not Objective.score
         self._how = {
             "fused": self.mode == "fused",
             "remat": train.remat == "block",
@@ -66,7 +72,6 @@ class Engine:
         # Without AutoGraph: nothing here needs it, and TensorFlow 2.21 has none on Python 3.13.
         function = functools.partial(tf.function, autograph=False)
         self._gradients = function(self._local_gradients, jit_compile=whole)
-        alone = self.strategy.num_replicas_in_sync == 1
         self._apply = function(self._update, jit_compile=True) if alone and whole else self._update
         self._train_step = function(self._distributed_step)
         self._evaluate_step = function(
@@ -126,7 +131,7 @@ class Engine:
                 for name in sums:
                     sums[name] += float(found[name])
                     divisors[name] += float(weights[name])
-                if output is not None:  # one answer a row: metrics of the split
+                if self._scores:  # one answer a row: metrics of the split
                     real = batch["real"].numpy() > 0
                     outputs.append(output.numpy()[real])
                     targets.append(batch["targets"].numpy()[real])
@@ -167,36 +172,37 @@ class Engine:
 
     def _replica_step(self, batch):
         """Return the gradients of this device's share, and its share of every number."""
-        context, part = tf.distribute.get_replica_context(), None
+        context, replica = tf.distribute.get_replica_context(), 0
         divisors = {n: tf.reduce_sum(w) for n, w in batch["weights"].items()}
         if context is not None and context.num_replicas_in_sync > 1:
             divisors = context.all_reduce("SUM", divisors)
-            part = tf.convert_to_tensor(context.replica_id_in_sync_group)
+            replica = tf.convert_to_tensor(context.replica_id_in_sync_group)
         divisors = {name: tf.maximum(total, 1.0) for name, total in divisors.items()}
-        return self._gradients(batch, divisors, part)
+        return self._gradients(batch, divisors, replica)
 
-    def _local_gradients(self, batch, divisors, part):
-        count = self.train.accumulate
-        if count == 1:
-            return self._microbatch(batch, divisors, part)
-        parts = tf.nest.map_structure(
-            lambda x: tf.reshape(x, tf.concat([[count, -1], tf.shape(x)[1:]], axis=0)), batch
-        )
+    def _local_gradients(self, batch, divisors, replica):
+        """Return the gradients of the rows that are here, and their share of every number."""
+        count = count_parts(batch, self.train.accumulate, self.lanes)
+        moving = self.model.non_trainable_variables  # seeds of dropout
+        before = [tf.convert_to_tensor(v.value) for v in moving]
 
-        def body(i, gradients, sums):
-            rows = tf.nest.map_structure(lambda x: x[i], parts)
-            more, found = self._microbatch(rows, divisors, part)
-            return i + 1, [a + b for a, b in zip(gradients, more, strict=True)], sums + found
+        def part(i, rows):
+            with keras.StatelessScope(zip(moving, before, strict=True)) as scope:
+                gradients, numbers = self._of_part(rows, divisors, replica * count + i)
+            return [*gradients, numbers], [scope.get_current_value(v) for v in moving]
 
-        start = [tf.zeros(v.shape, "float32") for v in self._trainables()]
-        sums = tf.zeros(len(self.objective.terms) + 2)
-        _, gradients, sums = tf.while_loop(
-            lambda i, *_: i < count, body, (0, start, sums), maximum_iterations=count
-        )
-        return gradients, sums
+        if isinstance(count, int) and count == 1:
+            sums, after = part(0, batch)
+        else:
+            start = [tf.zeros(v.shape) for v in self._trainables()]
+            start.append(tf.zeros(len(self.objective.terms) + 2))
+            sums, after = summed(part, batch, count, self.lanes, start, before)
+        for variable, value in zip(moving, after, strict=True):
+            variable.assign(value)
+        return sums[:-1], sums[-1]
 
-    def _microbatch(self, batch, divisors, part):
-        with ways.using(**self._how, part=part), tf.GradientTape() as tape:
+    def _of_part(self, batch, divisors, number):
+        with ways.using(**self._how, part=number), tf.GradientTape() as tape:
             sums, _ = self.objective.measure(self.model, batch, True)
             terms = {n: sums[n] / divisors[of] for n, of in self.objective.terms.items()}
             loss = tf.add_n([terms[name] for name in self.objective.losses])
@@ -218,8 +224,22 @@ class Engine:
         return rate, norm
 
     def _local_evaluation(self, batch):
-        with ways.using(**self._how):
-            sums, outputs = self.objective.measure(self.model, batch, False)
+        """Return the sum and the weight of each term, and the outputs, if they are asked for."""
+
+        def part(_, rows):
+            with ways.using(**self._how):
+                sums, outputs = self.objective.measure(self.model, rows, False)
+            return (sums, tf.cast(outputs, "float32")) if self._scores else (sums, ())
+
+        count = count_parts(batch, 1, self.lanes)
+        if isinstance(count, int) and count == 1:
+            sums, outputs = part(0, batch)
+        else:
+            made = {name: tf.TensorSpec([]) for name in self.objective.terms}
+            of_parts = (made, tf.TensorSpec([None, None]) if self._scores else ())
+            sums, outputs = mapped(part, batch, count, self.lanes, of_parts)
+            sums = tf.nest.map_structure(tf.reduce_sum, sums)
+            outputs = tf.nest.map_structure(joined, outputs)
         weights = {n: tf.reduce_sum(batch["weights"][of]) for n, of in self.objective.terms.items()}
         return sums, weights, outputs
 

@@ -14,7 +14,7 @@ import tfattn
 from pipelines.data.batches import Batches
 from pipelines.data.length_batches import LengthBatches
 from pipelines.data.source_target_rows import SourceTargetRows
-from pipelines.devices import check_memory, choose_strategy
+from pipelines.devices import check_memory, choose_strategy, share_rows
 from pipelines.objectives import Objective
 from pipelines.progress import say
 from pipelines.recipes import Recipe, TrainConfig
@@ -44,6 +44,7 @@ def train(recipe: Recipe, out: str | Path) -> dict[str, Any]:
         Interrupted: the user stopped it; the same call goes on.
     """
     # 1. Strategy: one device or several, of one process or several.
+    share_rows(recipe.train)
     strategy = choose_strategy(recipe.train)
     workers = Workers(strategy)
     with workers.together():

@@ -86,6 +86,10 @@ OF_TEXTS = {
         ("t5-tiny", "--train.average", "4", "--train.keep", "3"),
         r"train.average: expected at most the 3 kept. Received: 4",
     ),
+    "lanes that do not divide the rows": (
+        ("t5-tiny", "--train.lanes", "3", "--train.batch", "8"),
+        r"train.lanes: expected a divisor of the 8 rows of train.batch. Received: 3",
+    ),
     "spans too short": (
         ("t5-tiny", "--objective.span", "0.5"),
         r"objective.span: expected 1 to 100 tokens. Received: 0.5",

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tiny import CONFIG, STILL, engine, masked, plain, weights
 
-from pipelines.devices import choose_compile, choose_strategy
+from pipelines.devices import choose_compile, choose_strategy, lanes_of_threads, share_rows
 from pipelines.recipes import TrainConfig
 from pipelines.training.engine import MEASURES
 from tfattn.errors import InputError
@@ -69,6 +69,58 @@ def test_every_way_of_compiling_takes_the_same_steps(work, plainly, mode):
     assert_weights(weights(made.model), after, 1e-4)
     ours, theirs = (e.evaluate(source.in_order(1)) for e in (made, plainly[0]))
     assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"lanes": 2},
+        {"lanes": 4, "compile": "fused"},
+        {"lanes": 2, "accumulate": 2},
+        {"lanes": 2, "remat": "block", "scan": True},
+    ],
+    ids=str,
+)
+def test_rows_in_lanes_take_the_same_steps_with_dropout_too(work, how):
+    objective, source = work
+    whole, made = engine(objective, CONFIG), engine(objective, CONFIG, **how)
+    assert made.lanes == how["lanes"]
+    assert_numbers(steps(made, source), steps(whole, source), 1e-5)
+    assert_weights(weights(made.model), weights(whole.model), 1e-5)
+    seeds = [[v.numpy().tolist() for v in e.model.non_trainable_variables] for e in (made, whole)]
+    assert seeds[0] == seeds[1] and seeds[0]
+    assert made.evaluate(source.in_order(2)) == pytest.approx(whole.evaluate(source.in_order(2)))
+
+
+def test_lanes_that_do_not_divide_the_rows_are_fewer(work, plainly):
+    objective, source = work
+    _, numbers, after = plainly
+    made = engine(objective, lanes=6, batch=18)  # of sixteen rows; the greatest divisor is two
+    free = lambda x: tf.TensorSpec([None] * x.ndim, x.dtype)  # noqa: E731
+    made.expect(tf.nest.map_structure(free, source.at(0)))
+    assert_numbers(steps(made, source), numbers, 1e-5)
+    assert_weights(weights(made.model), after, 1e-5)
+
+
+def share_threads():
+    """Share the rows of a batch, and be asked for what cannot be, in a process of its own."""
+    share_rows(TrainConfig(batch=9, lanes=3, devices="default"))
+    assert lanes_of_threads() == 3
+    tf.ones(2) + 1
+    share_rows(TrainConfig(batch=8, lanes=4))  # too late: nothing changes, and it is no error
+    assert lanes_of_threads() == 3
+
+
+def test_threads_have_rows_of_their_own_where_that_is_asked(nursery, tmp_path):
+    child = nursery.start("test_engine:share_threads", tmp_path / "log")
+    assert child.wait() == 0, (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("how", [{"compile": "xla"}, {"devices": "mirrored"}], ids=str)
+def test_lanes_are_for_one_cpu_that_computes_in_graphs(how):
+    share_rows(TrainConfig(batch=8, lanes=1, **how))
+    with pytest.raises(InputError, match=r"train.lanes: expected none but on one CPU.*Received: 2"):
+        share_rows(TrainConfig(batch=8, lanes=2, **how))
 
 
 def distance(before, after):
@@ -174,14 +226,14 @@ def test_evaluation_leaves_out_dropout(store, tokenizer):
     assert made.evaluate(source.in_order(1)) == pytest.approx(still.evaluate(source.in_order(1)))
 
 
-def test_dropout_draws_anew_in_every_microbatch_and_step(store, tokenizer):
+def test_dropout_draws_anew_in_every_step(store, tokenizer):
     objective, source = masked(store, tokenizer, 4)
     made = engine(objective, CONFIG, optimizer=keras.optimizers.SGD(0.0), accumulate=2)
     seeds = [v for v in made.model.variables if "seed" in v.path]
     batch, losses = source.at(0), set()
     for count in (1, 2, 3):
         losses.add(made.step(batch)["loss"])
-        assert {int(seed.numpy()[1]) for seed in seeds} == {2 * count}
+        assert {int(seed.numpy()[1]) for seed in seeds} == {count}
     assert len(losses) == 3
 
 
@@ -219,13 +271,18 @@ def on_two_devices(folder, out):
     numbers.append(made.evaluate(source.in_order(1)))
     with made.averaged():
         averages = [w.tolist() for w in weights(made.model)]
+    with strategy.scope():
+        made = engine(objective, CONFIG, strategy=strategy)
+    dropped = []
+    for batch in strategy.distribute_datasets_from_function(lambda _: shares):
+        dropped.append(made.step(batch))
     refused = ""
     try:
         choose_strategy(TrainConfig(devices="mirrored", batch=3))
     except InputError as error:
         refused = str(error)
     with open(out, "w") as file:
-        json.dump([strategy.num_replicas_in_sync, refused, numbers, after, averages], file)
+        json.dump([strategy.num_replicas_in_sync, refused, numbers, after, averages, dropped], file)
     assert not any("__autograph_generated" in module for module in sys.modules)
 
 
@@ -236,7 +293,7 @@ def test_two_devices_take_the_steps_of_one(work, plainly, nursery, store, vocabu
     (folder / "store").symlink_to(store.folder)
     child = nursery.start("test_engine:on_two_devices", log, str(folder), str(out))
     assert child.wait() == 0, log.read_text()
-    replicas, refused, numbers, after, averages = json.loads(out.read_text())
+    replicas, refused, numbers, after, averages, dropped = json.loads(out.read_text())
     assert replicas == 2
     assert refused == "train.batch: expected a multiple of the 2 devices. Received: 3."
     made, wanted, last = plainly
@@ -244,3 +301,4 @@ def test_two_devices_take_the_steps_of_one(work, plainly, nursery, store, vocabu
     after = [[np.array(w) for w in step] for step in after]
     assert_weights(after[-1], last, 1e-5)
     assert_weights([np.array(w) for w in averages], average_of(after), 1e-6)
+    assert_numbers(dropped, steps(engine(work[0], CONFIG), work[1]), 1e-5)  # of the same masks

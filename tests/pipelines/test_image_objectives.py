@@ -144,17 +144,23 @@ def test_only_hidden_patches_count(rng):
 
 
 @pytest.mark.parametrize("kind", ["classes", "hidden"])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_engine_learns_a_few_images_by_heart_and_counts_them(kind, accumulate, rng):
+@pytest.mark.parametrize(("accumulate", "lanes"), [(1, 1), (2, 1), (1, 2)])
+def test_the_engine_learns_a_few_images_by_heart_and_counts_them(kind, accumulate, lanes, rng):
     rows = rows_of(rng, 6, labelled=kind == "classes")
     objective = classes(smoothing=0.0) if kind == "classes" else hidden(rate=0.5, dim=16)
     model = tfattn.build(CONFIG, *objective.heads)
-    train = TrainConfig(steps=60, rate=1e-2, compile="graph", accumulate=accumulate)
+    train = TrainConfig(
+        steps=60, rate=1e-2, compile="graph", accumulate=accumulate, batch=6, lanes=lanes
+    )
     engine = Engine(model, objective, build_optimizer(train, 60, model), train)
     batches = Batches(rows, objective.training_batch, 6, 0)
     numbers = [engine.step(batch) for batch in batches.stream(0, 60)]
     assert numbers[0]["images"] == 6 and numbers[0]["padding"] == 0
     measured = engine.evaluate(Batches(rows, objective.batch, 4, 0).in_order())
+    alone = Engine(model, objective, None, replace(train, lanes=1))
+    assert measured == pytest.approx(
+        alone.evaluate(Batches(rows, objective.batch, 6, 0).in_order())
+    )
     if kind == "classes":
         assert numbers[-1]["loss"] < 0.1 * numbers[0]["loss"]
         assert measured["accuracy"] == measured["macro_f1"] == 1.0

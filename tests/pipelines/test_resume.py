@@ -1,7 +1,7 @@
 """A run that is killed and started again is, to the last bit, the run that was never killed.
 
 Dropout is on, rows are packed and shuffled, the epoch ends in between, gradients are accumulated,
-and the weights are averaged.
+rows are in lanes, and the weights are averaged.
 """
 
 import json
@@ -25,6 +25,7 @@ def recipe(corpus, vocabulary, mode):
         vocabulary,
         steps=STEPS,
         accumulate=2,
+        lanes=2,
         ema=0.9,
         compile=mode,
         evaluate_every=12,

@@ -8,6 +8,7 @@ and on other backends, it is `fn` itself.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,11 @@ from keras import ops
 from tfattn import ways
 from tfattn.backend.gradients import differentiable, gradients
 from tfattn.backend.which import on_tensorflow
+
+# YNNPACK, to which XLA gives small products, is set up when a program first runs, by code that two
+# threads must not be in at once (TensorFlow 2.21: YnnFusionThunk; seen once, the process dies). Two
+# threads are, where rows of a batch are in lanes. Steps take as long without it.
+WITHOUT_YNNPACK = "--xla_cpu_experimental_ynn_fusion_type="
 
 
 def island(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,6 +59,9 @@ def _instead(fn, made):
 def _alone(fn: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
+    flags = os.environ.get("XLA_FLAGS", "")  # which are read when the first program is compiled
+    if "ynn_fusion" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {WITHOUT_YNNPACK}".strip()
     return tf.function(fn, jit_compile=True, autograph=False)
 
 

@@ -40,7 +40,8 @@ def keeps(seed: Tensor, shape: Sequence[Any], rate: float) -> Tensor:
     """Return which places of `shape` are kept, all but a share `rate`.
 
     Args:
-        seed: (2,) integers; another pair is another mask.
+        seed: (3,) integers: another first or second is another mask. The third is the number of a
+            part: the masks of n parts, one after the other, are that of a tensor n times as long.
         shape: of fewer than 2^31 places.
         rate: share that is not.
     """
@@ -50,8 +51,10 @@ def keeps(seed: Tensor, shape: Sequence[Any], rate: float) -> Tensor:
     # that are 1,024 or 4,096 apart correlated by a percent. Of rows and of columns, and not of all
     # places: that would be a large constant, which XLA works out in no hurry and then reads.
     *rows, columns = shape
-    row = ops.arange(math.prod(rows), dtype="int32") * columns
-    row = ops.cast(row, "uint32") * GOLDEN + first
+    count = math.prod(rows)
+    before = seed[2] * ops.cast(count, "uint32")
+    row = ops.cast(ops.arange(count, dtype="int32"), "uint32") + before
+    row = row * (ops.cast(columns, "uint32") * GOLDEN) + first
     column = ops.cast(ops.arange(columns, dtype="int32"), "uint32") * GOLDEN
     place = ops.expand_dims(row, 1) + column
     drawn = _hashed(place, between=_hashed(first + GOLDEN))
@@ -59,9 +62,9 @@ def keeps(seed: Tensor, shape: Sequence[Any], rate: float) -> Tensor:
 
 
 def apart(seed: Tensor, index: Tensor) -> Tensor:
-    """Return the seed (2,) of the part `index` of what a seed is for; parts have their own masks.
+    """Return the seed (2,) of the block `index` of what a seed is for; blocks have their own masks.
 
-    The second number counts the steps, so it is the first that differs; parts of parts differ too.
+    The second number counts the steps, so it is the first that differs.
     """
     more = ops.cast(_hashed(ops.cast(index, "uint32")), seed.dtype)
     return seed + ops.stack([more, ops.zeros_like(more)])
@@ -141,11 +144,12 @@ class Dropout(keras.layers.Layer):
         return _within(fn, self.rate)(seed, x, y, *rest)
 
     def next_seed(self, training: bool | None) -> Tensor | None:
-        """Return the next seed (2,), or None where nothing is dropped."""
+        """Return the next seed (3,), with the part of a batch, or None where nothing is dropped."""
         if self.seeds is None or not training:  # as in `drops`
             return None
-        seed, part = self.seeds.next(), ways.current().part
-        return seed if part is None else apart(seed, part)
+        seed = self.seeds.next()
+        part = ops.cast(ways.current().part, seed.dtype)
+        return ops.concatenate([seed, ops.reshape(part, (1,))])
 
     def drops(self, training: bool | None) -> bool:
         """Return whether anything is dropped."""
