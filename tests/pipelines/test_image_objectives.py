@@ -1,5 +1,7 @@
 """Objectives of images: what is hidden, what is wanted, and sums that can be done by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
