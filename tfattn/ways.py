@@ -23,6 +23,7 @@ class Ways:
     # Number of the part of a batch that is computed here, where others, of as many rows, are
     # elsewhere: dropout draws for its rows what it draws for them in the whole batch.
     part: Any = 0
+    lanes: int = 1  # such parts that are computed at once, in the memory of this machine
 
 
 PLAIN = Ways()

@@ -68,6 +68,7 @@ class Engine:
             "remat": train.remat == "block",
             "scanned": train.scan,
             "attention": train.attention,
+            "lanes": self.lanes,
         }
         # Without AutoGraph: nothing here needs it, and TensorFlow 2.21 has none on Python 3.13.
         function = functools.partial(tf.function, autograph=False)

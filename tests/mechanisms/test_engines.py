@@ -225,6 +225,9 @@ def test_the_engine_is_chosen_by_mask_and_length():
     assert chosen(Everything(), 512, 16) == "dense"
     assert chosen(Everything(), 8192) == "blocked"
     assert chosen(Everything(), 1024, 16) == "blocked"
+    for lanes, way in ((8, "dense"), (16, "blocked")):  # of a row each
+        with ways.using(lanes=lanes):
+            assert chosen(Everything(), 1024) == way
     assert chosen(NEAR, 512) == "local"
     assert chosen(NEAR, 32) == "dense"
     assert chosen(NEAR, 8192, is_own=False) == "blocked"

@@ -27,7 +27,7 @@ from tfattn.mechanisms.positions import Position
 
 Tensor = Any
 MANY = 2**26  # scores from which on they are computed in blocks: 256 MiB in float32
-BLOCK = 2**23  # of a block, about
+BLOCK = 2**23  # of a block, about; both are of all that is computed at once
 
 
 class Side(NamedTuple):
@@ -105,7 +105,8 @@ def is_many(size: Sequence[Any], keys: Any) -> bool:
     batch, *known = (*size, keys)
     if wanted in ("dense", "blocked") or not all(isinstance(n, int) for n in known):
         return wanted == "blocked"
-    return _product([batch if isinstance(batch, int) else 1, *known]) > MANY
+    rows = batch if isinstance(batch, int) else 1
+    return _product([rows, *known]) * ways.current().lanes > MANY
 
 
 def seen(mask: Mask, asks: Side, asked: Side, parts: int = 4) -> list[tuple[Side, Side]]:
@@ -171,7 +172,7 @@ def blocked(
 
     batch, length, heads = asks.size
     numbers = [n for n in (batch, heads, asked.size[1]) if isinstance(n, int)]
-    size = max(16, BLOCK // _product(numbers) // 16 * 16)
+    size = max(16, BLOCK // ways.current().lanes // _product(numbers) // 16 * 16)
     if isinstance(length, int):
         size = min(size, length)
     values = [v.value for v in variables]
