@@ -12,17 +12,19 @@ from tfattn.errors import InputError
 from tfattn.models.config import Head
 from tfattn.models.model_config import ModelConfig
 
+MOST_LANES = 8  # that are chosen by themselves; what is measured is two
+
 
 def accelerated() -> bool:
     """Return whether there is a GPU or a TPU."""
     return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
-def share_rows(train: TrainConfig) -> None:
-    """Give each thread of this process rows of a batch, and whole operations, where that is asked.
+def choose_lanes(train: TrainConfig) -> int:
+    """Return how many parts of a batch are computed at once (training/parts.py).
 
-    By itself where all of it is computed on a CPU in graphs, and its cores divide the rows. Before
-    anything is computed; later the threads stay as they are.
+    By itself one for each core, where the cores divide the rows of a batch and are at most
+    MOST_LANES: each lane holds gradients of its own. Else all threads share every product.
 
     Raises:
         InputError: lanes that are asked for and cannot be.
@@ -34,26 +36,28 @@ def share_rows(train: TrainConfig) -> None:
             "train.lanes: expected none but on one CPU, without --train.compile xla. "
             f"Received: {train.lanes}."
         )
-    lanes = train.lanes or _cores()
-    rows = train.batch if train.batch_tokens is None else EVEN  # most have
-    if whole or lanes == 1 or (train.lanes is None and rows % lanes):
-        return
-    threads = tf.config.threading
-    with contextlib.suppress(RuntimeError):  # something was computed before
-        threads.set_intra_op_parallelism_threads(1)
-        threads.set_inter_op_parallelism_threads(lanes)
+    if whole or train.lanes is not None:
+        return train.lanes or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    rows = train.batch if train.batch_tokens is None else EVEN
+    return cores if cores <= MOST_LANES and rows % cores == 0 else 1
 
 
-def lanes_of_threads() -> int:
-    """Return how many parts of a batch the threads of this process are to compute at once."""
-    threads = tf.config.threading
-    alone = threads.get_intra_op_parallelism_threads() == 1
-    return max(threads.get_inter_op_parallelism_threads(), 1) if alone else 1
+def share_rows(train: TrainConfig) -> None:
+    """Give each thread of this process, for all that it does, whole operations, if there are lanes.
 
+    Before anything is computed; later the threads stay as they are, which takes longer.
 
-def _cores():
-    """Return those that this process may use, as TensorFlow counts them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    Raises:
+        InputError: lanes that are asked for and cannot be.
+    """
+    lanes, threads = choose_lanes(train), tf.config.threading
+    if lanes > 1:
+        with contextlib.suppress(RuntimeError):  # something was computed before
+            threads.set_intra_op_parallelism_threads(1)
+            threads.set_inter_op_parallelism_threads(lanes)
 
 
 def choose_strategy(train: TrainConfig) -> tf.distribute.Strategy:
@@ -109,12 +113,13 @@ def choose_compile(mode: str) -> str:
     return "xla" if accelerated() else "fused"
 
 
-def check_memory(config: ModelConfig, heads: tuple[Head, ...]) -> None:
+def check_memory(config: ModelConfig, heads: tuple[Head, ...], lanes: int = 1) -> None:
     """Refuse a model that cannot be trained here before it is allocated, and the process killed."""
     if accelerated():
         return
     count = config.parameter_count(heads)
-    needed = 16 * count  # weights, gradients, and two averages of the optimizer, in float32
+    # Weights, gradients of each lane, and two averages of the optimizer, in float32.
+    needed = (12 + 4 * lanes) * count
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > total:
         raise InputError(

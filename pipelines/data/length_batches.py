@@ -19,7 +19,7 @@ from tfattn.errors import InputError
 
 ORDER = 254  # a purpose of random numbers that no objective has
 STEP, GROWTH = 8, 1.4  # widths of buckets are multiples of STEP, and each wider by GROWTH
-EVEN = 8  # rows of a batch are a multiple of this many, or of 2, where they are not few
+EVEN = 2  # rows of a batch are a multiple of this many from 4 on, and of 8 from 16 on
 
 
 class Sides(Protocol):
@@ -77,7 +77,7 @@ class LengthBatches:
         edges, counts = edges[filled], counts[filled]
         longest = np.array([sides[:, bucket == number].max(axis=1) for number in filled])
         self._widths = tf.constant(-(-longest // STEP) * STEP, tf.int64)  # (buckets, 2)
-        sizes = _even(tokens // edges) // parts * parts * accumulate
+        sizes = _even(tokens // edges // parts) * parts * accumulate
         batches = -(-counts // sizes)
         self._order = tf.constant(order, tf.int64)  # rows by bucket
         self._first = tf.constant(np.cumsum(counts) - counts, tf.int64)  # of each bucket's
@@ -150,5 +150,5 @@ def bucket_edges(longest: int) -> np.ndarray:
 
 def _even(sizes):
     """Return sizes that several devices, threads and vector units can share, unless few."""
-    some = np.where(sizes >= 4, sizes // 2 * 2, sizes)
-    return np.where(sizes >= 2 * EVEN, sizes // EVEN * EVEN, some)
+    some = np.where(sizes >= 4, sizes // EVEN * EVEN, sizes)
+    return np.where(sizes >= 16, sizes // 8 * 8, some)

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.data.batches import WHOLE, Batch, Share, readable
-from pipelines.devices import choose_compile, lanes_of_threads
+from pipelines.devices import choose_compile, choose_lanes
 from pipelines.objectives import Objective
 from pipelines.recipes import TrainConfig
 from pipelines.training.parts import count_parts, joined, mapped, summed
@@ -60,8 +60,7 @@ class Engine:
         self.mode = choose_compile(train.compile)
         whole = self.mode == "xla"
         alone = self.strategy.num_replicas_in_sync == 1
-        by_rows = alone and not whole
-        self.lanes = (train.lanes or lanes_of_threads()) if by_rows else 1
+        self.lanes = choose_lanes(train) if alone and not whole else 1
         self._scores = type(objective).score is not Objective.score
         self._how = {
             "fused": self.mode == "fused",
@@ -184,7 +183,8 @@ class Engine:
     def _local_gradients(self, batch, divisors, replica):
         """Return the gradients of the rows that are here, and their share of every number."""
         count = count_parts(batch, self.train.accumulate, self.lanes)
-        moving = self.model.non_trainable_variables  # seeds of dropout
+        kept = {id(v) for v in self.model.weights}
+        moving = [v for v in self.model.variables if id(v) not in kept]  # seeds of dropout
         before = [tf.convert_to_tensor(v.value) for v in moving]
 
         def part(i, rows):

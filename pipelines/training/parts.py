@@ -26,6 +26,8 @@ def count_parts(batch: Batch, accumulate: int, lanes: int) -> Any:
         accumulate: microbatches.
         lanes: parts of each of these, or as many as divide its rows.
     """
+    if lanes == 1:
+        return accumulate
     rows = tf.nest.flatten(batch)[0]
     known = rows.shape[0]
     if known is not None:
@@ -74,7 +76,7 @@ def mapped(part: Part, batch: Batch, count: Any, lanes: int, made: Any) -> Any:
     def at(i):
         return part(i, tf.nest.map_structure(lambda x: x[i], cut))
 
-    return tf.map_fn(at, tf.range(count), made, parallel_iterations=lanes)
+    return tf.map_fn(at, tf.range(count), fn_output_signature=made, parallel_iterations=lanes)
 
 
 def joined(stacked: Tensor) -> Tensor:

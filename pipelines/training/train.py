@@ -14,7 +14,7 @@ import tfattn
 from pipelines.data.batches import Batches
 from pipelines.data.length_batches import LengthBatches
 from pipelines.data.source_target_rows import SourceTargetRows
-from pipelines.devices import check_memory, choose_strategy, share_rows
+from pipelines.devices import check_memory, choose_lanes, choose_strategy, share_rows
 from pipelines.objectives import Objective
 from pipelines.progress import say
 from pipelines.recipes import Recipe, TrainConfig
@@ -62,7 +62,7 @@ def _trained(recipe, out, strategy, workers):
             task = prepare(run, recipe, start)
             batches, validation = _batches(task, recipe, strategy.num_replicas_in_sync)
             steps = steps_of(recipe.train, batches.steps_per_epoch)
-            check_memory(task.config, task.objective.heads)
+            check_memory(task.config, task.objective.heads, choose_lanes(recipe.train))
     with discarded_on_bad_input(run):
         # 3. Model: of the recipe, or of what it starts from; the objective names the heads. New
         # weights and dropout hang on the seed, whether the data was prepared now or before.

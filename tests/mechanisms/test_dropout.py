@@ -164,8 +164,9 @@ def test_the_masks_of_parts_are_that_of_the_whole(shape):
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_a_layer_drops_of_a_part_what_it_drops_of_it_in_the_whole(array):
-    layer, x = tfattn.Dropout(0.5), np.ones((6, 3, 4), "float32")
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_layer_drops_of_a_part_what_it_drops_of_it_in_the_whole(rows, array):
+    layer, x = tfattn.Dropout(0.5, rows), np.ones((6, 3, 4), "float32")
     state, found = array(layer.seeds.state), []
     whole = array(layer(x, training=True))
     for part in range(3):
@@ -173,3 +174,13 @@ def test_a_layer_drops_of_a_part_what_it_drops_of_it_in_the_whole(array):
         with ways.using(part=ops.convert_to_tensor(part)):
             found.append(array(layer(x[:2], training=True)))
     np.testing.assert_array_equal(np.concatenate(found), whole)
+    assert set(np.unique(whole)) == {0.0, 2.0}
+
+
+def test_whole_rows_are_dropped_by_chance_and_their_share_too(array):
+    layer = tfattn.Dropout(0.3, rows=True)
+    found = array(layer(np.ones((4000, 2, 3), "float32"), training=True))
+    assert (found == found[:, :1, :1]).all()
+    assert abs((found[:, 0, 0] == 0).mean() - 0.3) < 4 * np.sqrt(0.21 / 4000)
+    np.testing.assert_allclose(np.unique(found), [0, 1 / 0.7], rtol=1e-6)
+    assert tfattn.Dropout.from_config(layer.get_config()).rows

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from tiny import CONFIG, STILL, engine, masked, plain, weights
 
-from pipelines.devices import choose_compile, choose_strategy, lanes_of_threads, share_rows
+from pipelines.devices import choose_compile, choose_lanes, choose_strategy, share_rows
 from pipelines.recipes import TrainConfig
 from pipelines.training.engine import MEASURES
 from tfattn.errors import InputError
@@ -43,7 +44,7 @@ def work(store, tokenizer):
 def plainly(work):
     """Return the numbers and weights of steps in graph mode, without anything special."""
     objective, source = work
-    made = engine(objective)
+    made = engine(objective, lanes=1)
     return made, steps(made, source), weights(made.model)
 
 
@@ -83,8 +84,9 @@ def test_every_way_of_compiling_takes_the_same_steps(work, plainly, mode):
 )
 def test_rows_in_lanes_take_the_same_steps_with_dropout_too(work, how):
     objective, source = work
-    whole, made = engine(objective, CONFIG), engine(objective, CONFIG, **how)
-    assert made.lanes == how["lanes"]
+    config = replace(CONFIG, depth=2, drop_path=0.3)
+    whole, made = engine(objective, config, lanes=1), engine(objective, config, **how)
+    assert (whole.lanes, made.lanes) == (1, how["lanes"])
     assert_numbers(steps(made, source), steps(whole, source), 1e-5)
     assert_weights(weights(made.model), weights(whole.model), 1e-5)
     seeds = [[v.numpy().tolist() for v in e.model.non_trainable_variables] for e in (made, whole)]
@@ -103,12 +105,17 @@ def test_lanes_that_do_not_divide_the_rows_are_fewer(work, plainly):
 
 
 def share_threads():
-    """Share the rows of a batch, and be asked for what cannot be, in a process of its own."""
-    share_rows(TrainConfig(batch=9, lanes=3, devices="default"))
-    assert lanes_of_threads() == 3
-    tf.ones(2) + 1
-    share_rows(TrainConfig(batch=8, lanes=4))  # too late: nothing changes, and it is no error
-    assert lanes_of_threads() == 3
+    """Give threads rows of their own, in a process of its own."""
+    threads = tf.config.threading
+    for rows, lanes in ((9, 1), (9, 3), (8, 4)):
+        if lanes == 4:
+            tf.ones(2) + 1  # too late: nothing changes, and it is no error
+        share_rows(TrainConfig(batch=rows, lanes=lanes))
+        found = (
+            threads.get_intra_op_parallelism_threads(),
+            threads.get_inter_op_parallelism_threads(),
+        )
+        assert found == ((0, 0) if lanes == 1 else (1, 3))
 
 
 def test_threads_have_rows_of_their_own_where_that_is_asked(nursery, tmp_path):
@@ -116,9 +123,27 @@ def test_threads_have_rows_of_their_own_where_that_is_asked(nursery, tmp_path):
     assert child.wait() == 0, (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("cores", "given", "lanes"),
+    [
+        (4, {"batch": 8}, 4),
+        (4, {"batch": 6}, 1),
+        (16, {"batch": 32}, 1),
+        (16, {"batch": 32, "lanes": 16}, 16),
+        (2, {"batch_tokens": 100}, 2),
+        (4, {"batch_tokens": 100}, 1),
+        (4, {"batch": 8, "compile": "xla"}, 1),
+        (4, {"batch": 8, "devices": "mirrored"}, 1),
+    ],
+)
+def test_lanes_are_cores_that_divide_the_rows(cores, given, lanes, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores), raising=False)
+    assert choose_lanes(TrainConfig(**given)) == lanes
+
+
 @pytest.mark.parametrize("how", [{"compile": "xla"}, {"devices": "mirrored"}], ids=str)
 def test_lanes_are_for_one_cpu_that_computes_in_graphs(how):
-    share_rows(TrainConfig(batch=8, lanes=1, **how))
+    assert choose_lanes(TrainConfig(batch=8, lanes=1, **how)) == 1
     with pytest.raises(InputError, match=r"train.lanes: expected none but on one CPU.*Received: 2"):
         share_rows(TrainConfig(batch=8, lanes=2, **how))
 

@@ -115,6 +115,14 @@ def test_large_batches_are_even_and_all_of_them_are_of_about_as_many_tokens():
         assert 0.75 * 1000 < size * bucket <= 1000
 
 
+@pytest.mark.parametrize("parts", [1, 3, 5, 7])
+def test_batches_can_be_cut_into_parts_however_few_rows_they_have(parts):
+    tokens = 64 * parts  # of the longest one row each
+    source = LengthBatches(Numbers(lengths(60)), transform, tokens, 2, 0, parts)
+    sizes = [len(found["number"]) for found in epoch_of(source)]
+    assert min(sizes) == 2 * parts and not any(size % (2 * parts) for size in sizes)
+
+
 @pytest.mark.parametrize("first", [0, 1, 17])
 def test_a_stream_from_any_step_gives_what_at_gives(first):
     source = batches(lengths(60), seed=2)

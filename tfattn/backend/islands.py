@@ -20,8 +20,8 @@ from tfattn.backend.which import on_tensorflow
 
 # YNNPACK, to which XLA gives small products, is set up when a program first runs, by code that two
 # threads must not be in at once (TensorFlow 2.21: YnnFusionThunk; seen once, the process dies). Two
-# threads are, where rows of a batch are in lanes. Steps take as long without it.
-WITHOUT_YNNPACK = "--xla_cpu_experimental_ynn_fusion_type="
+# threads may be, most of all where rows of a batch are in lanes. Steps take as long without it.
+RACES, WITHOUT_YNNPACK = "2.21.", "--xla_cpu_experimental_ynn_fusion_type="
 
 
 def island(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +60,7 @@ def _alone(fn: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
     flags = os.environ.get("XLA_FLAGS", "")  # which are read when the first program is compiled
-    if "ynn_fusion" not in flags:
+    if tf.__version__.startswith(RACES) and "ynn_fusion" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {WITHOUT_YNNPACK}".strip()
     return tf.function(fn, jit_compile=True, autograph=False)
 

@@ -54,8 +54,8 @@ class Residual(keras.layers.Layer):
         self.dropout = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.drop_path = None
         if drop_path:
-            self.drop_path = keras.layers.Dropout(
-                drop_path, noise_shape=(None, 1, 1), dtype=self.dtype_policy, name="drop_path"
+            self.drop_path = Dropout(
+                drop_path, rows=True, dtype=self.dtype_policy, name="drop_path"
             )
         self.start, self.scale = scale, None
 

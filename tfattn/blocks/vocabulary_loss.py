@@ -22,7 +22,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn import backend
+from tfattn import backend, ways
 
 Tensor = Any
 AT_ONCE = 2**24  # logits of a chunk: 64 MiB in float32
@@ -47,10 +47,10 @@ def vocabulary_loss(
         targets: (n,) integers, y.
         weights: (n,), w.
         training: whether the loss has a gradient; the hits have none.
-        at_once: logits of a chunk at most.
+        at_once: logits of a chunk at most, or of those of all lanes together.
         smoothing: s.
     """
-    rows = at_once // matrix.shape[0]
+    rows = at_once // ways.current().lanes // matrix.shape[0]
     targets, weights = ops.cast(targets, "int32"), ops.cast(weights, "float32")
     # Values, not variables: of a variable TensorFlow wants a gradient by another way.
     given = [ops.copy(x) for x in (hidden, matrix, bias) if x is not None]

@@ -42,7 +42,7 @@ def keeps(seed: Tensor, shape: Sequence[Any], rate: float) -> Tensor:
     Args:
         seed: (3,) integers: another first or second is another mask. The third is the number of a
             part: the masks of n parts, one after the other, are that of a tensor n times as long.
-        shape: of fewer than 2^31 places.
+        shape: of fewer than 2^31 places. Parts that are 2^32 places apart have one mask.
         rate: share that is not.
     """
     seed = ops.cast(seed, "uint32")
@@ -70,26 +70,34 @@ def apart(seed: Tensor, index: Tensor) -> Tensor:
     return seed + ops.stack([more, ops.zeros_like(more)])
 
 
-def dropped(x: Tensor, seed: Tensor, rate: float) -> Tensor:
-    """Return `x` with a share `rate` of its numbers 0 and the others larger by 1 / (1 - rate)."""
+def dropped(x: Tensor, seed: Tensor, rate: float, rows: bool = False) -> Tensor:
+    """Return `x` with a share `rate` of its numbers 0 and the others larger by 1 / (1 - rate).
+
+    Args:
+        x: of any shape.
+        seed: (3,), as of `keeps`.
+        rate: share that is dropped.
+        rows: whether of its rows, along the first axis, and not of single numbers.
+    """
     wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))  # 1 / .9 is not in bfloat16
-    kept = keeps(seed, ops.shape(x), rate)
+    shape = (ops.shape(x)[0], *[1] * (len(x.shape) - 1)) if rows else ops.shape(x)
+    kept = keeps(seed, shape, rate)
     return ops.cast(ops.where(kept, wide * (1 / (1 - rate)), 0.0), x.dtype)
 
 
 @functools.cache  # one function, so that all layers share what is compiled of it
-def _after(fn: Callable[..., Tensor], rate: float) -> Callable[..., Tensor]:
+def _after(fn: Callable[..., Tensor], rate: float, rows: bool) -> Callable[..., Tensor]:
     def after(seed, *args):
-        return dropped(fn(*args), seed, rate)
+        return dropped(fn(*args), seed, rate, rows)
 
     after.__name__ = f"{fn.__name__}_dropout"  # in a profile
     return backend.island(after)
 
 
 @functools.cache
-def _within(fn: Callable[..., Tensor], rate: float) -> Callable[..., Tensor]:
+def _within(fn: Callable[..., Tensor], rate: float, rows: bool) -> Callable[..., Tensor]:
     def within(seed, x, y, *rest):
-        return fn(x, dropped(y, seed, rate), *rest)
+        return fn(x, dropped(y, seed, rate, rows), *rest)
 
     within.__name__ = f"dropout_{fn.__name__}"
     return backend.island(within)
@@ -105,16 +113,17 @@ class Dropout(keras.layers.Layer):
 
     Args:
         rate: share that is dropped, from 0 to below 1.
+        rows: whether whole rows are, along the first axis (arXiv:1603.09382), or single numbers.
 
     Raises:
         ValueError: another rate.
     """
 
-    def __init__(self, rate: float, **kwargs):
+    def __init__(self, rate: float, rows: bool = False, **kwargs):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"rate must be from 0 to below 1. Received: rate={rate}.")
-        self.rate = rate
+        self.rate, self.rows = rate, rows
         # Every layer has its own seed, and moves on by a count that checkpoints keep.
         self.seeds = keras.random.SeedGenerator(name="seed_generator") if rate else None
         self.built = True
@@ -132,7 +141,11 @@ class Dropout(keras.layers.Layer):
             training: whether anything is dropped.
         """
         seed = self.next_seed(training)
-        return backend.island(fn)(*args) if seed is None else _after(fn, self.rate)(seed, *args)
+        return (
+            backend.island(fn)(*args)
+            if seed is None
+            else _after(fn, self.rate, self.rows)(seed, *args)
+        )
 
     def within(
         self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *rest: Any, training: bool | None
@@ -141,7 +154,7 @@ class Dropout(keras.layers.Layer):
         seed = self.next_seed(training)
         if seed is None:
             return backend.island(fn)(x, y, *rest)
-        return _within(fn, self.rate)(seed, x, y, *rest)
+        return _within(fn, self.rate, self.rows)(seed, x, y, *rest)
 
     def next_seed(self, training: bool | None) -> Tensor | None:
         """Return the next seed (3,), with the part of a batch, or None where nothing is dropped."""
@@ -157,4 +170,4 @@ class Dropout(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""
-        return {**super().get_config(), "rate": self.rate}
+        return {**super().get_config(), "rate": self.rate, "rows": self.rows}
