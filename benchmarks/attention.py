@@ -38,16 +38,18 @@ class Setting:
 def contestants(length: int, peers: Path) -> dict[str, Contestant]:
     """Return all contestants by name, the one that others are compared with first."""
     here, at = Path(sys.executable), {"length": length}
+    half = {"precision": "mixed_bfloat16"}
     rows = {
         "Keras graph": Contestant(here, KERAS, at),
+        "Keras graph bfloat16": Contestant(here, KERAS, {**at, **half}),
         "Keras xla": Contestant(here, KERAS, {**at, "xla": True}),
         "torch sdpa": Contestant(peers, TORCH, at),
+        "torch sdpa bfloat16": Contestant(peers, TORCH, {**at, "half": True}),
         "torch at rest": Contestant(peers, TORCH, {"length": 16}),
         "tfattn dense": Contestant(here, OURS, {**at, "way": "dense"}),
         "tfattn blocked": Contestant(here, OURS, {**at, "way": "blocked"}),
-        "tfattn blocked bfloat16": Contestant(
-            here, OURS, {**at, "way": "blocked", "precision": "mixed_bfloat16"}
-        ),
+        "tfattn dense bfloat16": Contestant(here, OURS, {**at, "way": "dense", **half}),
+        "tfattn blocked bfloat16": Contestant(here, OURS, {**at, "way": "blocked", **half}),
         "tfattn at rest": Contestant(here, OURS, {"length": 16, "way": "blocked"}),
     }
     return {name: contestant for name, contestant in rows.items() if contestant.python.exists()}

@@ -9,10 +9,10 @@ import tensorflow as tf
 from benchmarks.work import Looking
 
 
-def contestant(length: int, xla: bool = False) -> Callable[[], Any]:
+def contestant(length: int, xla: bool = False, precision: str = "float32") -> Callable[[], Any]:
     """Return a function that goes forward and backward once."""
     work = Looking(length)
-    layer = keras.layers.MultiHeadAttention(work.heads, work.width)
+    layer = keras.layers.MultiHeadAttention(work.heads, work.width, dtype=precision)
     layer.build(work.hidden().shape, work.hidden().shape)
     return step(lambda x: layer(x, x, training=True), layer, work, xla)
 

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks.work import Looking
 
 
-def contestant(length: int) -> Callable[[], Any]:
+def contestant(length: int, half: bool = False) -> Callable[[], Any]:
     """Return a function that goes forward and backward once."""
     work = Looking(length)
     torch.manual_seed(0)
@@ -19,8 +19,10 @@ def contestant(length: int) -> Callable[[], Any]:
     trained = [x, *(p for one in maps for p in one.parameters())]
 
     def gradients():
-        q, k, v = (m(x).view(apart).transpose(1, 2) for m in maps[:3])
-        pooled = scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
-        return torch.autograd.grad((maps[3](pooled) ** 2).sum(), trained)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            q, k, v = (m(x).view(apart).transpose(1, 2) for m in maps[:3])
+            pooled = scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+            loss = (maps[3](pooled).float() ** 2).sum()
+        return torch.autograd.grad(loss, trained)
 
     return gradients
