@@ -24,7 +24,8 @@ def choose_lanes(train: TrainConfig) -> int:
     """Return how many parts of a batch are computed at once (training/parts.py).
 
     By itself one for each core, where the cores divide the rows of a batch and are at most
-    MOST_LANES: each lane holds gradients of its own. Else all threads share every product.
+    MOST_LANES: each lane holds gradients of its own. Else, and where memory is to be saved by
+    `remat`, all threads share every product.
 
     Raises:
         InputError: lanes that are asked for and cannot be.
@@ -42,7 +43,8 @@ def choose_lanes(train: TrainConfig) -> int:
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     rows = train.batch if train.batch_tokens is None else EVEN
-    return cores if cores <= MOST_LANES and rows % cores == 0 else 1
+    fits = cores <= MOST_LANES and rows % cores == 0 and train.remat == "none"
+    return cores if fits else 1
 
 
 def share_rows(train: TrainConfig) -> None:

@@ -128,6 +128,8 @@ def test_threads_have_rows_of_their_own_where_that_is_asked(nursery, tmp_path):
     [
         (4, {"batch": 8}, 4),
         (4, {"batch": 6}, 1),
+        (4, {"batch": 8, "remat": "block"}, 1),
+        (4, {"batch": 8, "remat": "block", "lanes": 2}, 2),
         (16, {"batch": 32}, 1),
         (16, {"batch": 32, "lanes": 16}, 16),
         (2, {"batch_tokens": 100}, 2),
