@@ -141,11 +141,9 @@ class Dropout(keras.layers.Layer):
             training: whether anything is dropped.
         """
         seed = self.next_seed(training)
-        return (
-            backend.island(fn)(*args)
-            if seed is None
-            else _after(fn, self.rate, self.rows)(seed, *args)
-        )
+        if seed is None:
+            return backend.island(fn)(*args)
+        return _after(fn, self.rate, self.rows)(seed, *args)
 
     def within(
         self, fn: Callable[..., Tensor], x: Tensor, y: Tensor, *rest: Any, training: bool | None
