@@ -184,9 +184,9 @@ def test_a_scan_and_its_gradient_are_those_of_a_loop(jit, reverse, compiled, clo
     close(fast(derivative(loss(scanned)))(x), derivative(loss(looped))(x))
 
 
-def pooled(index, parts, whole, known=None):
+def pooled(index, parts, own, whole, known=None):
     """A block of an attention: parts are queries and numbers to add, or None."""
-    (q, more), (k, v, factor) = parts, whole
+    (q, more), (k, v), (factor,) = parts, own, whole
     scores = ops.einsum("bte,bse->bts", q, k) * factor + ops.cast(index, q.dtype)
     if more is not None:
         scores = scores * ops.cast(more, q.dtype)[..., None]
@@ -196,39 +196,63 @@ def pooled(index, parts, whole, known=None):
     return made, [ops.sum(scores, axis=-1)]
 
 
-def at_once(q, k, v, more, size):
+def at_once(q, k, v, more, factor, size, apart):
     """What by_blocks gives of `pooled`, without a loop."""
-    made = []
-    for index, begin in enumerate(range(0, q.shape[1], size)):
-        some = None if more is None else more[:, begin : begin + size]
-        made.append(pooled(index, (q[:, begin : begin + size], some), (k, v, 0.5))[0])
-    return ops.concatenate(made, axis=1)
+    apart = apart and keras.backend.backend() == "tensorflow"
+    made, begins = [], range(0, q.shape[1], size)
+    for row in range(q.shape[0]) if apart else [slice(None)]:
+        of = (lambda x, row=row: x[row : row + 1]) if apart else lambda x: x
+        blocks = []
+        for i, begin in enumerate(begins):
+            index = i + row * len(begins) if apart else i
+            some = [x if x is None else of(x)[:, begin : begin + size] for x in (q, more)]
+            blocks.append(pooled(index, some, (of(k), of(v)), (factor,))[0])
+        made.append(ops.concatenate(blocks, axis=1))
+    return ops.concatenate(made, axis=0)
 
 
 @pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])
 @pytest.mark.parametrize(
-    ("size", "more"), [(3, None), (4, np.arange(7)[None]), (7, None), (9, None)]
+    ("size", "more", "apart", "together"),
+    [
+        (3, None, False, 1),
+        (4, np.arange(7)[None], False, 2),
+        (7, None, False, 1),
+        (9, None, True, 1),
+        (3, None, True, 2),
+        (4, np.arange(14).reshape(2, 7), True, 2),
+    ],
 )
-def test_blocks_and_their_gradients_are_those_of_all_at_once(jit, size, more, compiled, close):
+def test_blocks_and_their_gradients_are_those_of_all_at_once(
+    jit, size, more, apart, together, compiled, close
+):
     k, v = (ops.convert_to_tensor(normal(2, 5, 4) * f) for f in (1.0, -0.7))
-    q = ops.convert_to_tensor(normal(2, 7, 4))
+    q, factor = ops.convert_to_tensor(normal(2, 7, 4)), ops.convert_to_tensor(np.float32(0.5))
     fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
+    rows = []
 
-    def blocked(q, k, v):
-        return backend.by_blocks(pooled, (q, more), (k, v, 0.5), size, kept=("float32",))
+    def places(count):
+        rows.append(count)
+        return size
 
-    def plain(q, k, v):
-        return at_once(q, k, v, more, size)
+    def blocked(q, k, v, factor):
+        how = {"kept": ("float32",), "apart": apart, "together": together}
+        return backend.by_blocks(pooled, (q, more), (k, v), (factor,), places, **how)
 
-    close(fast(blocked)(q, k, v), plain(q, k, v))
-    for place in range(3):
+    def plain(q, k, v, factor):
+        return at_once(q, k, v, more, factor, size, apart)
+
+    given = [q, k, v, factor]
+    close(fast(blocked)(*given), plain(*given))
+    for place in range(4):
 
         def loss(run, place=place):
-            given = [q, k, v]
             return lambda x: ops.sum(ops.sin(run(*given[:place], x, *given[place + 1 :])))
 
-        found = fast(derivative(loss(blocked)))((q, k, v)[place])
-        close(found, derivative(loss(plain))((q, k, v)[place]))
+        found = fast(derivative(loss(blocked)))(given[place])
+        close(found, derivative(loss(plain))(given[place]))
+    is_ours = keras.backend.backend() == "tensorflow"  # elsewhere all rows are in each block
+    assert set(rows) == {together * (1 if apart else 2) if is_ours else 2}
 
 
 @pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from tfattn.mechanisms.attention import Attention, admissible, hard, masked_softmax, within
-from tfattn.mechanisms.masks import Causal, Everything, Global, Window
+from tfattn.mechanisms.attention import Attention, hard, within
+from tfattn.mechanisms.masks import Causal, Everything, Global, Window, admissible
+from tfattn.mechanisms.pooling import masked_softmax
 
 
 def reference(q, k, v, allowed, bias=None):

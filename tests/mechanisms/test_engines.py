@@ -111,7 +111,7 @@ POSITIONS = {
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
 @pytest.mark.parametrize("compiled", ["graph", "xla", "fused"])
 @pytest.mark.parametrize("way", ["dense", "blocked", "local"])
-@pytest.mark.parametrize("kind", ["buckets", "shaw"])  # one sees scores alone, one weights too
+@pytest.mark.parametrize("kind", ["buckets", "shaw", "rotary"])  # of scores, weights, neither
 def test_they_are_the_same_when_compiled(kind, way, compiled, rng, close):
     layer = attention(rng, mask=NEAR, position=POSITIONS[kind](), kv_heads=1, dropout=0.3)
     x, state = inputs(rng), layer.attention.dropout.seeds.state
@@ -129,13 +129,15 @@ def test_they_are_the_same_when_compiled(kind, way, compiled, rng, close):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX knows all sizes")
-def test_where_islands_are_compiled_sizes_may_be_unknown(rng, close):
+@pytest.mark.parametrize("way", ["auto", "blocked"])
+@pytest.mark.parametrize("kind", ["alibi", "rotary"])  # heads differ, or are alike
+def test_where_islands_are_compiled_sizes_may_be_unknown(kind, way, rng, close):
     import tensorflow as tf
 
-    layer = attention(rng, mask=Causal(), position=POSITIONS["alibi"]())
+    layer = attention(rng, mask=Causal(), position=POSITIONS[kind]())
 
     def step(x, segments):
-        with ways.using(fused=True), tf.GradientTape() as tape:
+        with ways.using(fused=True, attention=way), tf.GradientTape() as tape:
             tape.watch(x)
             result = layer(x, segments=segments, training=True)
             loss = tf.reduce_sum(tf.sin(result))
@@ -177,6 +179,25 @@ def test_they_ask_the_position_of_a_stack(kind, way, rng, close):
     variables = [*layer.trainable_variables, *position.trainable_variables]
     more = {"bias": position, "variables": variables, **packed()}
     assert_like_dense(layer, way, close, inputs(rng), **more)
+
+
+def test_blocks_of_rows_and_heads_that_are_alike_drop_other_weights(rng, array):
+    layer = attention(rng, dropout=0.5)
+    for projection in (layer.query, layer.key, layer.value):  # all heads are the same
+        kernel, bias = projection.weights
+        kernel.assign(np.tile(array(kernel)[:, : DIM // HEADS], (1, HEADS)))
+        bias.assign(np.zeros(bias.shape))
+    for weight, value in zip(layer.output_projection.weights, (np.eye(DIM), 0.0), strict=True):
+        weight.assign(np.broadcast_to(value, weight.shape))
+    x = ops.repeat(inputs(rng)[:1], 2, axis=0)
+    with ways.using(attention="blocked"):
+        made = [array(layer(x, training=training)) for training in (False, True)]
+    for pooled, are_same in zip(made, (True, False), strict=True):
+        heads = np.split(pooled, HEADS, axis=-1)
+        assert np.allclose(pooled[0], pooled[1], atol=1e-5) == are_same
+        assert np.allclose(heads[0], heads[1], atol=1e-5) == are_same
+        if not are_same:  # most numbers are others, in every block
+            assert (np.abs(heads[0] - heads[1]) > 1e-3).mean(axis=(0, 2)).min() > 0.5
 
 
 def test_blocks_add_a_bias_that_is_there(rng, close):

@@ -6,6 +6,7 @@ import pytest
 
 from tfattn import ways
 from tfattn.mechanisms.dropout import dropped
+from tfattn.mechanisms.masks import Causal, Everything, admissible
 from tfattn.mechanisms.pooling import masked_softmax, pool, remembering, softmax_pool
 
 pytestmark = pytest.mark.skipif(
@@ -20,9 +21,9 @@ def one_by_one(scores, allowed, value, seed):
     return pool(weights, value)
 
 
-def as_one(scores, allowed, value, seed):
+def as_one(scores, allowed, value, seed, mask=None):
     with ways.using(fused=True):
-        return softmax_pool(scores, allowed, value, seed, RATE)
+        return softmax_pool(scores, allowed, value, seed, RATE, mask)
 
 
 def with_gradients(fn, scores, allowed, value, seed, dtype="float32"):
@@ -58,6 +59,23 @@ def test_it_is_softmax_dropout_and_a_mean(s, masked, seed, rng, close):
         close(found, expected)
     if masked:
         assert not ours[0][0, 2].any() and not ours[1][0, :, 2].any()
+
+
+@pytest.mark.parametrize("mask", [Everything(), Causal()], ids=str)
+def test_what_is_allowed_may_be_made_by_the_way(mask, rng, close):
+    scores, value = drawn(rng)
+    places, segments = np.arange(9, dtype="int32")[None].repeat(2, 0), np.ones((2, 9), "int32")
+    segments[1, :4], segments[1, 7:] = 0, 2
+    sides = (places[:, :6], places, segments[:, :6], segments)
+
+    def by_the_way(scores, allowed, value, seed):
+        return as_one(scores, sides, value, seed, mask)
+
+    ours = with_gradients(by_the_way, scores, None, value, SEED)
+    theirs = with_gradients(as_one, scores, admissible(mask, *sides), value, SEED)
+    for found, expected in zip(ours, theirs, strict=True):
+        close(found, expected)
+    assert not ours[0][1, :4].any() and ours[0][1, 4:].all()  # padding
 
 
 def test_large_scores_are_no_trouble(rng, close):

@@ -1,8 +1,9 @@
 """What depends on the backend: the only files of the package that may name one."""
 
+from tfattn.backend.blocks import by_blocks
 from tfattn.backend.gradients import after, differentiable, recomputed
 from tfattn.backend.islands import column_sums, compiled, is_fused, island, row_sums
-from tfattn.backend.loops import by_blocks, scan
+from tfattn.backend.loops import scan
 from tfattn.backend.which import check_distribution
 
 __all__ = [

@@ -16,26 +16,11 @@ from tfattn import backend
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.kernels import OUTSIDE
-from tfattn.mechanisms.masks import Everything, Mask
+from tfattn.mechanisms.masks import Everything, Mask, admissible
 from tfattn.mechanisms.pooling import masked_softmax, pool, softmax_pool
 from tfattn.mechanisms.scores import ScaledDotProduct
 
 Tensor = Any
-
-
-def admissible(
-    mask: Mask,
-    q_positions: Tensor,
-    k_positions: Tensor,
-    q_segments: Tensor,
-    k_segments: Tensor,
-) -> Tensor:
-    """Return which query may attend to which key, (b, 1, t, s), from (b, t) and (b, s) integers."""
-    q_segments, k_segments = q_segments[:, None, :, None], k_segments[:, None, None, :]
-    allowed = (q_segments == k_segments) & (k_segments != 0)
-    if mask != Everything():
-        allowed = allowed & mask(q_positions[:, None, :, None], k_positions[:, None, None, :])
-    return allowed
 
 
 def hard(scores: Tensor, allowed: Tensor | None) -> Tensor:
@@ -143,24 +128,33 @@ class Attention(keras.layers.Layer):
         scores = self.score(query, key, **ready)  # (b, h, t, s)
         if bias is not None:
             scores = scores + ops.cast(bias, scores.dtype)
-        allowed = self._allowed(query, key, positions, segments, key_positions, key_segments)
-        if lengths is not None:
-            few = within(lengths, ops.shape(key)[1])
-            allowed = few if allowed is None else allowed & few
+        places = self._places(query, key, positions, segments, key_positions, key_segments)
+        few = None if lengths is None else within(lengths, ops.shape(key)[1])
         if getattr(self.score, "is_bounded", False):  # a kernel that is 0 from a distance on
             near = scores > OUTSIDE / 2
-            allowed = near if allowed is None else allowed & near
+            few = near if few is None else few & near
+        is_one = self.normalize is masked_softmax and backend.is_fused() and not return_weights
+        if is_one and few is None and scores.shape[1] == 1:  # no other head needs the comparisons
+            return self._pool_at_once(scores, places, value, training, self.mask)
+        allowed = few
+        if places is not None:
+            allowed = admissible(self.mask, *places)
+            allowed = allowed if few is None else allowed & few
+        if is_one:
+            return self._pool_at_once(scores, allowed, value, training)
         if return_weights:
             weights = backend.island(self.normalize)(scores, allowed)
             dropped = self.dropout(weights, training=training)
             return pool(ops.cast(dropped, value.dtype), value), ops.cast(weights, value.dtype)
-        if self.normalize is masked_softmax and backend.is_fused():
-            seed = self.dropout.next_seed(training)
-            return softmax_pool(scores, allowed, value, seed, self.dropout.rate)
         weights = self.dropout.after(self.normalize, scores, allowed, training=training)
         return pool(ops.cast(weights, value.dtype), value)
 
-    def _allowed(self, query, key, positions, segments, key_positions, key_segments):
+    def _pool_at_once(self, scores, allowed, value, training, mask=None):
+        seed = self.dropout.next_seed(training)
+        return softmax_pool(scores, allowed, value, seed, self.dropout.rate, mask)
+
+    def _places(self, query, key, positions, segments, key_positions, key_segments):
+        """Return what `admissible` takes beside the mask, or None where all is allowed."""
         if segments is None and key_segments is None and self.mask == Everything():
             return None
         batch, t, s = ops.shape(query)[0], ops.shape(query)[1], ops.shape(key)[1]
@@ -171,8 +165,7 @@ class Attention(keras.layers.Layer):
             return ops.cast(given, "int32")
 
         one = ops.ones((), "int32")
-        return admissible(
-            self.mask,
+        return (
             integers(positions, ops.arange(t, dtype="int32"), t),
             integers(key_positions, ops.arange(s, dtype="int32"), s),
             integers(segments, one, t),

@@ -24,10 +24,12 @@ from tfattn.mechanisms.dropout import apart
 from tfattn.mechanisms.masks import Mask, reach
 from tfattn.mechanisms.pooling import remembered_types, remembering
 from tfattn.mechanisms.positions import Position
+from tfattn.mechanisms.scores import fold, is_split, unfold
 
 Tensor = Any
 MANY = 2**26  # scores from which on they are computed in blocks: 256 MiB in float32
-BLOCK = 2**23  # of a block, about; both are of all that is computed at once
+BLOCK = 2**22  # of blocks, about; both are of all that is computed at once
+TOGETHER = 2  # blocks at once, unless rows of the batch are: while one is made sums of another
 
 
 class Side(NamedTuple):
@@ -48,6 +50,19 @@ class Side(NamedTuple):
         """Return the places from `begin` to before `end`."""
         cut = [x if x is None else x[:, begin:end] for x in self[1:]]
         return Side(tuple(x[:, begin:end] for x in self.vectors), *cut)
+
+    def spread(self) -> "Side":
+        """Return the same, with what is known of places for each row of the batch."""
+        shape = self.size[:2]
+        return Side(
+            self.vectors, *(None if x is None else ops.broadcast_to(x, shape) for x in self[1:])
+        )
+
+    def by_heads(self) -> "Side":
+        """Return a side with a row (t, 1, e) for each head of each row."""
+        heads = self.size[2]
+        places = (x if x is None else ops.repeat(x, heads, axis=0) for x in self.spread()[1:])
+        return Side(tuple(fold(x)[:, :, None] for x in self.vectors), *places)
 
     def after(self, made: Tensor) -> "Side":
         """Return the same, there no sooner than `made`."""
@@ -143,8 +158,12 @@ def blocked(
     variables: Sequence[keras.Variable],
     seeds: keras.random.SeedGenerator | None,
     remembers: bool,
+    alike: bool,
 ) -> Tensor:
     """Return what is pooled, computed for some queries at a time.
+
+    Of one row of the batch, where the backend allows it and there is no `bias`, and of one head
+    where these are alike: then keys are read and their gradients summed for many queries at once.
 
     Args:
         pool: the dense attention.
@@ -154,15 +173,20 @@ def blocked(
         variables: trained, that `pool` reads.
         seeds: of the dropout of weights, where it drops some.
         remembers: whether `pool` keeps something of its making where it can: no weights are seen.
+        alike: whether `pool` is the same for each head.
     """
+    lanes, heads = ways.current().lanes, asks.size[2]
+    alike = alike and bias is None and not is_split()
+    if bias is None:
+        asks, asked = (x.by_heads() if alike else x.spread() for x in (asks, asked))
     state, seed = ([], []) if seeds is None else ([seeds.state], [seeds.next()])
     more = None if bias is None else ops.transpose(bias, (0, 2, 1, 3))  # queries second
     count = len(asked.vectors)
 
-    def block(index, parts, whole, known):
+    def block(index, parts, own, whole, known):
         q, positions, order, segments, columns, more = parts
-        keys = Side(tuple(map(_turned, whole[:count])), *whole[count : count + 4])
-        values = whole[count + 4 :]
+        keys = Side(tuple(map(_turned, own[:count])), *own[count:])
+        values = whole
         if state:
             values = [*values[:-1], apart(values[-1], index)]
         some = None if more is None else ops.transpose(more, (0, 2, 1, 3))
@@ -170,16 +194,24 @@ def blocked(
         with scope, remembering(known) as made:
             return pool(Side((q,), positions, order, segments, columns), keys, some), made
 
-    batch, length, heads = asks.size
-    numbers = [n for n in (batch, heads, asked.size[1]) if isinstance(n, int)]
-    size = max(16, BLOCK // ways.current().lanes // _product(numbers) // 16 * 16)
-    if isinstance(length, int):
-        size = min(size, length)
-    values = [v.value for v in variables]
+    def size(rows):
+        scores = [n for n in (rows, lanes, asks.size[2], asked.size[1]) if isinstance(n, int)]
+        places = max(16, BLOCK // _product(scores) // 16 * 16)
+        return min(places, asks.size[1]) if isinstance(asks.size[1], int) else places
+
     # By heads, as products read them: in a graph, turned and turned again they are as they were.
-    whole = [*map(_turned, asked.vectors), *asked[1:], *values, *seed]
-    kept = remembered_types(asked.vectors[-1].dtype) if remembers else ()
-    return backend.by_blocks(block, [*asks.vectors, *asks[1:], more], whole, size, kept)
+    own = [*map(_turned, asked.vectors), *asked[1:]]
+    pooled = backend.by_blocks(
+        block,
+        [*asks.vectors, *asks[1:], more],
+        own,
+        [*(v.value for v in variables), *seed],
+        size,
+        kept=remembered_types(asked.vectors[-1].dtype) if remembers else (),
+        apart=bias is None,
+        together=TOGETHER if lanes == 1 else 1,
+    )
+    return unfold(pooled[:, :, 0], heads) if alike else pooled
 
 
 def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:

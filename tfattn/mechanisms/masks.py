@@ -3,7 +3,8 @@
 A mask is `mask(q, k) -> bool` over integer positions that broadcast: True means *may attend*. Only
 plain operators are used, so the same line runs on numpy, TensorFlow and JAX. A mask is static and
 hashable: it lives in a configuration and never travels as a tensor. Padding and packing are not
-masks but `segments` (tfattn.mechanisms.attention). D2L section 11.3.2 masks by lengths instead.
+masks but `segments`, which `admissible` puts beside one. D2L section 11.3.2 masks by lengths
+instead.
 """
 
 from dataclasses import dataclass
@@ -164,6 +165,21 @@ class Not(Mask):
     def __call__(self, q, k):
         """Return the opposite of the mask."""
         return ~self.mask(q, k)
+
+
+def admissible(
+    mask: Mask,
+    q_positions: Tensor,
+    k_positions: Tensor,
+    q_segments: Tensor,
+    k_segments: Tensor,
+) -> Tensor:
+    """Return which query may attend to which key, (b, 1, t, s), from (b, t) and (b, s) integers."""
+    q_segments, k_segments = q_segments[:, None, :, None], k_segments[:, None, None, :]
+    allowed = (q_segments == k_segments) & (k_segments != 0)
+    if mask != Everything():
+        allowed = allowed & mask(q_positions[:, None, :, None], k_positions[:, None, None, :])
+    return allowed
 
 
 def reach(mask: Mask) -> tuple[int | None, int | None]:

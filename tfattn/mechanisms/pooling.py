@@ -12,6 +12,7 @@ from keras import ops
 from tfattn import backend
 from tfattn.mechanisms.dropout import dropped
 from tfattn.mechanisms.kernels import OUTSIDE
+from tfattn.mechanisms.masks import Mask, admissible
 from tfattn.mechanisms.scores import fold, is_split, unfold
 
 Tensor = Any
@@ -39,15 +40,20 @@ def pool(weights: Tensor, value: Tensor) -> Tensor:
 
 
 def softmax_pool(
-    scores: Tensor, allowed: Tensor | None, value: Tensor, seed: Tensor | None, rate: float
+    scores: Tensor,
+    allowed: Any,
+    value: Tensor,
+    seed: Tensor | None,
+    rate: float,
+    mask: Mask | None = None,
 ) -> Tensor:
     """Return `pool(dropout(masked_softmax(scores)), value)`, for where islands are compiled.
 
     Beside what is given the gradient reads what is pooled, and of each row the largest score m and
-    r = 1 / sum_s exp(score_s - m). The weights are exp(score - m) r and, u being what comes for the
-    weights before dropout, the gradient by the scores is weight (u - sum_s weight_s u_s): both are
-    made in one pass over memory, for that sum is the product of what is pooled and what comes for
-    it (arXiv:2205.14135, appendix B.2).
+    l = log sum_s exp(score_s - m). The weights are exp(score - m - l) and, u being what comes for
+    the weights before dropout, the gradient by the scores is weight (u - sum_s weight_s u_s): both
+    are made in one pass over memory, for that sum is the product of what is pooled and what comes
+    for it (arXiv:2205.14135, appendix B.2).
 
     Args:
         scores: (b, h, t, s).
@@ -55,6 +61,7 @@ def softmax_pool(
         value: (b, s, h, e).
         seed: of the dropout of weights; None = nothing is dropped.
         rate: share that is.
+        mask: with it `allowed` is what `admissible` takes beside a mask, and is made by the way.
     """
     rate = 0.0 if seed is None else rate
     known, kept = _remembered.get() or (None, [])
@@ -63,14 +70,14 @@ def softmax_pool(
         if known is not None:
             pooled, norm = known
             return [fold(pooled), ops.transpose(norm, (0, 2, 1, 3))]
-        weights, norm = _softmax(rate, value.dtype)(scores, allowed, seed)
+        weights, norm = _softmax(rate, value.dtype, mask)(scores, allowed, seed)
         return [ops.matmul(_flat(weights), value), norm]
 
     def backward(args, made, upstream):
         (scores, value), by_pooled = args, upstream[0]
         by_weights = ops.matmul(by_pooled, ops.transpose(value, (0, 2, 1)))
         by_weights = ops.reshape(by_weights, ops.shape(scores))
-        weights, by_scores = _softmax_gradient(rate)(
+        weights, by_scores = _softmax_gradient(rate, mask)(
             scores, allowed, seed, *made, by_pooled, by_weights
         )
         return [by_scores, ops.matmul(ops.transpose(_flat(weights), (0, 2, 1)), by_pooled)]
@@ -102,32 +109,34 @@ def remembered_types(dtype: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _softmax(rate, dtype):
-    """Return what makes the weights (b, h, t, s), dropped by a share, and m and r (b, h, t, 2)."""
+def _softmax(rate, dtype, mask):
+    """Return what makes the weights (b, h, t, s), dropped by a share, and m and l (b, h, t, 2)."""
 
     def softmax(scores, allowed, seed):
-        scores = _masked(scores, allowed)
+        scores = _masked(scores, _allowed(mask, allowed))
         largest = ops.max(scores, axis=-1, keepdims=True)
         powers = ops.exp(scores - largest)
-        share = 1 / backend.row_sums(powers)
+        total = backend.row_sums(powers)
+        share, log = 1 / total, ops.log(total)
         if allowed is not None:  # of a row without any all weights are 0
-            share = ops.where(largest > OUTSIDE / 2, share, 0.0)
+            is_any = largest > OUTSIDE / 2
+            share, log = ops.where(is_any, share, 0.0), ops.where(is_any, log, -OUTSIDE)
         weights = powers * share
         weights = dropped(weights, seed, rate) if rate else weights
-        return ops.cast(weights, dtype), ops.concatenate([largest, share], axis=-1)
+        return ops.cast(weights, dtype), ops.concatenate([largest, log], axis=-1)
 
     return backend.compiled(softmax)
 
 
 @functools.cache
-def _softmax_gradient(rate):
+def _softmax_gradient(rate, mask):
     """Return what makes the weights again, and the gradient by the scores."""
 
     def softmax_gradient(scores, allowed, seed, pooled, norm, by_pooled, by_weights):
-        largest, share = ops.split(norm, 2, axis=-1)
-        weights = ops.exp(_masked(scores, allowed) - largest) * share
+        largest, log = ops.split(norm, 2, axis=-1)
+        weights = ops.exp(_masked(scores, _allowed(mask, allowed)) - largest - log)
         both = ops.cast(pooled, norm.dtype) * ops.cast(by_pooled, norm.dtype)
-        mean = ops.reshape(backend.row_sums(both), ops.shape(share))
+        mean = ops.reshape(backend.row_sums(both), ops.shape(log))
         dtype, by_weights = by_weights.dtype, ops.cast(by_weights, norm.dtype)
         by_weights = dropped(by_weights, seed, rate) if rate else by_weights
         by_scores = weights * (by_weights - mean)
@@ -135,6 +144,10 @@ def _softmax_gradient(rate):
         return ops.cast(weights, dtype), ops.cast(by_scores, scores.dtype)
 
     return backend.compiled(softmax_gradient)
+
+
+def _allowed(mask, allowed):
+    return allowed if mask is None or allowed is None else admissible(mask, *allowed)
 
 
 def _masked(scores, allowed):

@@ -21,6 +21,12 @@ class Position(keras.layers.Layer):
 
     carries = False  # whether `carry` adds anything
 
+    @property
+    def relates(self) -> bool:
+        """Return whether it knows of two places: has a `bias`, `compare` or `carry` of its own."""
+        hooks = ("bias", "compare", "carry")
+        return any(getattr(type(self), hook) is not getattr(Position, hook) for hook in hooks)
+
     def build(self, *shapes):
         """Create nothing: most kinds have no weights."""
         self.built = True
