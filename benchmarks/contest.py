@@ -4,8 +4,10 @@ Each is started, and warmed up, before the next, and then waits. Medians and the
 with the range of the ratios of rounds; single times say nothing on a shared machine.
 """
 
+import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 from collections.abc import Mapping
@@ -73,22 +75,29 @@ class Worker:
             RuntimeError: it ended; with the last line of its log.
         """
         line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            said = self._log.read_text(encoding="utf-8").strip().splitlines()
-            raise RuntimeError(said[-1] if said else "it ended and said nothing")
-        return json.loads(line)
+        if line:
+            return json.loads(line)
+        if self._process.wait() == -signal.SIGKILL:
+            raise RuntimeError("it was killed, perhaps for want of memory")
+        said = self._log.read_text(encoding="utf-8").strip().splitlines()
+        raise RuntimeError(said[-1] if said else "it ended and said nothing")
 
     def turn(self) -> dict[str, float]:
-        """Return the `seconds` of one more time, and those of the CPU, `cpu`."""
+        """Return the `seconds` of one more time, and those of the CPU, `cpu`.
+
+        Raises:
+            RuntimeError: as `answer`.
+        """
         assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended: `answer` says why
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
         return self.answer()
 
     def close(self) -> None:
         """End it."""
         self._process.kill()
-        with self._process:  # closes its pipes
+        with contextlib.suppress(BrokenPipeError), self._process:  # closes its pipes
             pass
 
 
@@ -133,8 +142,13 @@ def in_turn(
                 report(number, name)
         with bar("rounds", rounds) as report:
             for number in range(1, rounds + 1):
-                for name, worker in workers.items():
-                    said = worker.turn()
+                for name, worker in list(workers.items()):
+                    try:
+                        said = worker.turn()
+                    except RuntimeError as error:
+                        found[name].failed, found[name].rounds = str(error), []
+                        workers.pop(name).close()
+                        continue
                     found[name].rounds.append(said[clock])
                     found[name].memory = said["memory"]
                 report(number, "")

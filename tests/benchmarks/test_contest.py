@@ -31,6 +31,13 @@ def test_all_take_as_many_turns_and_one_that_fails_says_why(found):
     assert found["broken"].failed == "ValueError: no room" and not found["slow"].failed
 
 
+def test_one_that_is_killed_leaves_the_others_their_turns(tmp_path):
+    given = {"slow": sleeper(), "killed": sleeper(dies=4)}  # it starts and is warmed up
+    found = in_turn(given, 3, tmp_path / "logs")
+    assert [len(found[name].rounds) for name in given] == [3, 0]
+    assert found["killed"].failed == "it was killed, perhaps for want of memory"
+
+
 def test_the_table_is_written_with_every_time(found, tmp_path, capsys):
     tell("a title", found, "slow", 100, 2e9, tmp_path / "table.json")
     written = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
