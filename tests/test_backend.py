@@ -196,15 +196,14 @@ def pooled(index, parts, own, whole, known=None):
     return made, [ops.sum(scores, axis=-1)]
 
 
-def at_once(q, k, v, more, factor, size, apart):
+def at_once(q, k, v, more, factor, size, by_row):
     """What by_blocks gives of `pooled`, without a loop."""
-    apart = apart and keras.backend.backend() == "tensorflow"
     made, begins = [], range(0, q.shape[1], size)
-    for row in range(q.shape[0]) if apart else [slice(None)]:
-        of = (lambda x, row=row: x[row : row + 1]) if apart else lambda x: x
+    for row in range(q.shape[0]) if by_row else [slice(None)]:
+        of = (lambda x, row=row: x[row : row + 1]) if by_row else lambda x: x
         blocks = []
         for i, begin in enumerate(begins):
-            index = i + row * len(begins) if apart else i
+            index = i + row * len(begins) if by_row else i
             some = [x if x is None else of(x)[:, begin : begin + size] for x in (q, more)]
             blocks.append(pooled(index, some, (of(k), of(v)), (factor,))[0])
         made.append(ops.concatenate(blocks, axis=1))
@@ -213,7 +212,7 @@ def at_once(q, k, v, more, factor, size, apart):
 
 @pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])
 @pytest.mark.parametrize(
-    ("size", "more", "apart", "together"),
+    ("size", "more", "by_row", "together"),
     [
         (3, None, False, 1),
         (4, np.arange(7)[None], False, 2),
@@ -224,8 +223,9 @@ def at_once(q, k, v, more, factor, size, apart):
     ],
 )
 def test_blocks_and_their_gradients_are_those_of_all_at_once(
-    jit, size, more, apart, together, compiled, close
+    jit, size, more, by_row, together, compiled, close
 ):
+    by_row = by_row and backend.takes_rows()
     k, v = (ops.convert_to_tensor(normal(2, 5, 4) * f) for f in (1.0, -0.7))
     q, factor = ops.convert_to_tensor(normal(2, 7, 4)), ops.convert_to_tensor(np.float32(0.5))
     fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
@@ -236,11 +236,11 @@ def test_blocks_and_their_gradients_are_those_of_all_at_once(
         return size
 
     def blocked(q, k, v, factor):
-        how = {"kept": ("float32",), "apart": apart, "together": together}
+        how = {"kept": ("float32",), "by_row": by_row, "together": together}
         return backend.by_blocks(pooled, (q, more), (k, v), (factor,), places, **how)
 
     def plain(q, k, v, factor):
-        return at_once(q, k, v, more, factor, size, apart)
+        return at_once(q, k, v, more, factor, size, by_row)
 
     given = [q, k, v, factor]
     close(fast(blocked)(*given), plain(*given))
@@ -251,8 +251,30 @@ def test_blocks_and_their_gradients_are_those_of_all_at_once(
 
         found = fast(derivative(loss(blocked)))(given[place])
         close(found, derivative(loss(plain))(given[place]))
-    is_ours = keras.backend.backend() == "tensorflow"  # elsewhere all rows are in each block
-    assert set(rows) == {together * (1 if apart else 2) if is_ours else 2}
+    together = together if keras.backend.backend() == "tensorflow" else 1
+    assert set(rows) == {together * (1 if by_row else 2)}
+
+
+@on_tensorflow
+def test_blocks_by_row_are_of_tensors_with_all_rows():
+    q, k = normal(2, 7, 4), normal(1, 5, 4)
+    with pytest.raises(ValueError, match="rows of as many. Received: batches of {1, 2}"):
+        backend.by_blocks(pooled, (q, None), (k, k), (0.5,), lambda rows: 3, by_row=True)
+
+
+@on_tensorflow
+def test_blocks_sum_gradients_in_no_smaller_a_type_than_theirs():
+    q, k, v = (ops.convert_to_tensor(normal(1, 9, 4) * f, "float64") for f in (1.0, 0.3, -0.7))
+
+    def blocked(k):
+        return backend.by_blocks(pooled, (q, None), (k, v), (0.5,), lambda rows: 3, ("float64",))
+
+    def plain(k):
+        return at_once(q, k, v, None, 0.5, 3, False)
+
+    runs = (derivative(lambda k, run=run: ops.sum(ops.sin(run(k)))) for run in (blocked, plain))
+    found, expected = (ops.convert_to_numpy(run(k)) for run in runs)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])

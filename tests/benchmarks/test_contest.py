@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.contest import Contestant, Times, in_turn, ratios, tell
+from benchmarks.contest import WARM, Contestant, Times, in_turn, ratios, tell
 from benchmarks.train import contestants
 from benchmarks.work import CLASSES, WORKS
 
@@ -32,7 +32,7 @@ def test_all_take_as_many_turns_and_one_that_fails_says_why(found):
 
 
 def test_one_that_is_killed_leaves_the_others_their_turns(tmp_path):
-    given = {"slow": sleeper(), "killed": sleeper(dies=4)}  # it starts and is warmed up
+    given = {"slow": sleeper(), "killed": sleeper(dies=WARM + 2)}  # in the second round
     found = in_turn(given, 3, tmp_path / "logs")
     assert [len(found[name].rounds) for name in given] == [3, 0]
     assert found["killed"].failed == "it was killed, perhaps for want of memory"

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tfattn import ways
+from tfattn import backend, ways
+from tfattn.mechanisms import attention as module
 from tfattn.mechanisms import engines
 from tfattn.mechanisms.masks import Causal, Everything, Global, Strided, Window
 from tfattn.mechanisms.multihead import MultiHeadAttention
@@ -18,8 +19,9 @@ NEAR = Window(5, 2)
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Let blocks have sixteen queries, so that there are several of them."""
-    monkeypatch.setattr(engines, "BLOCK", 1)
+    """Let blocks have sixteen queries, so that there are several of them, and rows be long."""
+    for name in ("BLOCK", "ROW_BLOCK", "LONG"):
+        monkeypatch.setattr(engines, name, 1)
 
 
 def inputs(rng, length=LENGTH):
@@ -93,8 +95,10 @@ def assert_like_dense(layer, way, close, *args, **kwargs):
 MASKS = [Everything(), Causal(), Strided(3), NEAR | Global(2), ~Causal()]
 
 
+@pytest.mark.parametrize("is_long", [True, False] if backend.takes_rows() else [False])
 @pytest.mark.parametrize("mask", MASKS, ids=str)
-def test_blocks_are_dense_attention_under_any_mask(mask, rng, close):
+def test_blocks_are_dense_attention_under_any_mask(mask, is_long, rng, close, monkeypatch):
+    monkeypatch.setattr(engines, "LONG", 1 if is_long else 2**18)
     layer = attention(rng, mask=mask)
     assert_like_dense(layer, "blocked", close, inputs(rng), **packed())
     assert_like_dense(layer, "blocked", close, inputs(rng, 16))  # one block, no segments
@@ -179,6 +183,65 @@ def test_they_ask_the_position_of_a_stack(kind, way, rng, close):
     variables = [*layer.trainable_variables, *position.trainable_variables]
     more = {"bias": position, "variables": variables, **packed()}
     assert_like_dense(layer, way, close, inputs(rng), **more)
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    """Return what is asked of by_blocks: rows and heads, by row or not, places, and how many."""
+    found = []
+
+    def by_blocks(fn, parts, own, whole, size, **how):
+        q = parts[0]
+        found.append((*q.shape[::2], how["by_row"], size(how["together"]), how["together"]))
+        return q
+
+    monkeypatch.setattr(engines.backend, "by_blocks", by_blocks)
+    return found
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("fused", [False, True])
+def test_long_rows_are_by_themselves_and_their_heads_if_alike(
+    fused, lanes, rng, asked_for, monkeypatch
+):
+    rows_apart = keras.backend.backend() == "tensorflow"
+    for name, value in {"BLOCK": 2000, "ROW_BLOCK": 1280, "LONG": 40 * 40}.items():
+        monkeypatch.setattr(engines, name, value)
+    together = 2 if fused and lanes == 1 and rows_apart else 1
+    places = 32 // (together * lanes)  # of 40 scores each
+    all_rows = (2, HEADS, False, 16, 1)
+    with ways.using(attention="blocked", fused=fused, lanes=lanes):
+        for kind, heads in ((None, True), ("rotary", True), ("alibi", False), ("shaw", False)):
+            position = None if kind is None else POSITIONS[kind]()
+            attention(rng, position=position)(inputs(rng, 40))
+            alone = (2 * HEADS, 1, True, places) if heads else (2, HEADS, True, 16)
+            assert asked_for.pop() == ((*alone, together) if rows_apart else all_rows)
+        attention(rng)(inputs(rng, 39))  # not long
+        attention(rng)(inputs(rng, 40), bias=POSITIONS["alibi"]())  # made once for all rows
+        attention(rng)(inputs(rng, 40), bias=ops.zeros((1, HEADS, 40, 40)))
+        assert asked_for == [all_rows] * 3
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX knows all sizes")
+def test_blocks_are_small_where_sizes_are_unknown(asked_for, rng, monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(engines, "BLOCK", 2**23)
+    layer, unknown = attention(rng), tf.TensorSpec((None, None, DIM))
+    with ways.using(attention="blocked"):
+        tf.function(layer.__call__, autograph=False).get_concrete_function(unknown)
+    assert 16 <= asked_for[0][3] <= 2**12
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="islands are for TensorFlow")
+@pytest.mark.parametrize(("kind", "apart"), [("rotary", False), ("alibi", True)])
+def test_masks_are_made_in_islands_of_one_head(kind, apart, rng, monkeypatch):
+    layer, made = attention(rng, mask=Causal(), position=POSITIONS[kind]()), []
+    honest = module.admissible
+    monkeypatch.setattr(module, "admissible", lambda *args: made.append(1) or honest(*args))
+    with ways.using(attention="blocked", fused=True):
+        layer(inputs(rng, 4), segments=np.ones((2, 4), "int32"))
+    assert bool(made) == apart
 
 
 def test_blocks_of_rows_and_heads_that_are_alike_drop_other_weights(rng, array):

@@ -1,6 +1,6 @@
 """What depends on the backend: the only files of the package that may name one."""
 
-from tfattn.backend.blocks import by_blocks
+from tfattn.backend.blocks import by_blocks, takes_rows
 from tfattn.backend.gradients import after, differentiable, recomputed
 from tfattn.backend.islands import column_sums, compiled, is_fused, island, row_sums
 from tfattn.backend.loops import scan
@@ -18,4 +18,5 @@ __all__ = [
     "recomputed",
     "row_sums",
     "scan",
+    "takes_rows",
 ]

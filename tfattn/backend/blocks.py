@@ -20,7 +20,7 @@ def by_blocks(
     whole: Sequence[Any],
     size: Callable[[int], int],
     kept: Sequence[str] = (),
-    apart: bool = False,
+    by_row: bool = False,
     together: int = 1,
 ) -> Tensor:
     """Return `fn` of blocks of the second axis, joined along it.
@@ -28,10 +28,10 @@ def by_blocks(
     Its gradient makes each block again, so that both hold the making of few blocks at a time.
 
     Args:
-        fn: `fn(index, parts, own, whole, known)`, from the number of a block, its share of the
-            parts, what its rows have of their own, and all of the rest to (b, size, ...) of the
-            type of the first part, and to what is kept of its making, (b, size, ...) each. When it
-            is made again, both are `known`; else None.
+        fn: `fn(index, parts, own, whole, known)`, from the number of a block, of all blocks of all
+            rows, its share of the parts, what its rows have of their own, and all of the rest to
+            (b, size, ...) of the type of the first part, and to what is kept of its making,
+            (b, size, ...) each. When it is made again, both are `known`; else None.
         parts: tensors (b or 1, t, ...) or None, the first with all of b. Places behind the last
             are 0, and what is made of them is left out.
         own: tensors (b or 1, ...) or None.
@@ -39,16 +39,22 @@ def by_blocks(
         size: places of a block, from how many rows, of one block or several, are computed at once;
             of a batch of unknown size one is counted.
         kept: types of what is kept, on TensorFlow; elsewhere nothing is.
-        apart: whether a block is of one row of the batch, on TensorFlow. Parts and what rows have
-            of their own then have all of b.
-        together: blocks that are computed at once, on TensorFlow.
+        by_row: whether a block is of one row of the batch, where `takes_rows()`. Parts and what
+            rows have of their own then have all of b.
+        together: blocks that are computed at once, in graphs of TensorFlow.
+
+    Raises:
+        ValueError: by row of tensors that have not as many of them.
     """
     tensors, every = bound([*parts, *own, *whole])
     cut = sum(part is not None for part in parts)  # the first so many tensors
     rowed = cut + sum(each is not None for each in own)
     rows, length = ops.shape(tensors[0])[:2]
-    apart, together = on_tensorflow() and apart, together if on_tensorflow() else 1
-    places = size(together * (rows if isinstance(rows, int) and not apart else 1))
+    together = together if on_tensorflow() else 1
+    batches = {x.shape[0] for x in tensors[:rowed]} - {None}
+    if by_row and len(batches) > 1:
+        raise ValueError(f"by_blocks takes rows of as many. Received: batches of {batches}.")
+    places = size(together * (rows if isinstance(rows, int) and not by_row else 1))
     count = -(-length // places)
 
     def block(index, tensors, known=None):
@@ -61,7 +67,7 @@ def by_blocks(
 
     given = [*map(padded, tensors[:cut]), *tensors[cut:]]
     if on_tensorflow():
-        one_by_one = rows if apart else None
+        one_by_one = rows if by_row else None
         blocks = _Blocks(block, cut, rowed, one_by_one, count, places, together)
         made: Any = differentiable(
             lambda *tensors: blocks.forward(tensors, kept), blocks.backward, given
@@ -69,6 +75,11 @@ def by_blocks(
     else:
         made = _loop(lambda *args: block(*args)[0], given, cut, count, places)
     return made[:, :length]
+
+
+def takes_rows() -> bool:
+    """Return whether `by_blocks` can take rows of the batch one by one; elsewhere it takes all."""
+    return on_tensorflow()
 
 
 def _loop(block, tensors, cut, count, size):
@@ -105,8 +116,8 @@ class _Blocks:
             mine = self._of_row(row, tensors, self.rowed)
 
             def of_block(i, index):
-                result, kept = self.block(index, self._at(i, mine, self.cut))
-                return [result, *kept], []
+                result, more = self.block(index, self._at(i, mine, self.cut))
+                return [result, *more], []
 
             return self._blocks(row, of_block, types, [])
 
@@ -119,10 +130,14 @@ class _Blocks:
         import tensorflow as tf
 
         types = [x.dtype for x in tensors if x.dtype.is_floating]
-        cut, rowed = (sum(x.dtype.is_floating for x in tensors[:n]) for n in (self.cut, self.rowed))
+        # Of tensors without a gradient none are counted.
+        parts, rowed = (
+            sum(x.dtype.is_floating for x in tensors[:n]) for n in (self.cut, self.rowed)
+        )
 
         def zeros(tensors):
-            return [tf.zeros(tf.shape(x)) for x in tensors if x.dtype.is_floating]
+            floats = [x for x in tensors if x.dtype.is_floating]
+            return [tf.zeros(tf.shape(x), _sum_type(x.dtype)) for x in floats]
 
         def of_row(row):
             mine = self._of_row(row, tensors, self.rowed)
@@ -132,11 +147,11 @@ class _Blocks:
                 above, *before = self._at(i, known)
                 again = lambda *args: self.block(index, args, before)[0]  # noqa: E731
                 found = gradients(again, self._at(i, mine, self.cut), above)
-                return found[:cut], found[cut:]
+                return found[:parts], found[parts:]
 
-            found, sums = self._blocks(row, of_block, types[:cut], zeros(mine[self.cut :]))
-            own = [tf.cast(x, t) for x, t in zip(sums[: rowed - cut], types[cut:], strict=False)]
-            return [*found, *own], sums[rowed - cut :]
+            found, sums = self._blocks(row, of_block, types[:parts], zeros(mine[self.cut :]))
+            own = zip(sums[: rowed - parts], types[parts:rowed], strict=True)
+            return [*found, *(tf.cast(x, t) for x, t in own)], sums[rowed - parts :]
 
         found, sums = self._rows(of_row, types[:rowed], zeros(tensors[self.rowed :]))
         return [*found, *(tf.cast(x, t) for x, t in zip(sums, types[rowed:], strict=True))]
@@ -182,6 +197,11 @@ class _Blocks:
             return step(0)
         made, sums = _repeat(step, self.rows, self.together, types, sums)
         return [tf.reshape(x, (-1, *ops.shape(x)[2:])) for x in made], sums
+
+
+def _sum_type(dtype):
+    """Return the type that numbers of a type are summed in."""
+    return keras.backend.result_type(dtype.name, "float32")
 
 
 def _repeat(step, count, together, types, sums):

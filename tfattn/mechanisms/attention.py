@@ -133,14 +133,14 @@ class Attention(keras.layers.Layer):
         if getattr(self.score, "is_bounded", False):  # a kernel that is 0 from a distance on
             near = scores > OUTSIDE / 2
             few = near if few is None else few & near
-        is_one = self.normalize is masked_softmax and backend.is_fused() and not return_weights
-        if is_one and few is None and scores.shape[1] == 1:  # no other head needs the comparisons
+        at_once = self.normalize is masked_softmax and backend.is_fused() and not return_weights
+        if at_once and few is None and scores.shape[1] == 1:  # no other head needs the comparisons
             return self._pool_at_once(scores, places, value, training, self.mask)
         allowed = few
         if places is not None:
             allowed = admissible(self.mask, *places)
             allowed = allowed if few is None else allowed & few
-        if is_one:
+        if at_once:
             return self._pool_at_once(scores, allowed, value, training)
         if return_weights:
             weights = backend.island(self.normalize)(scores, allowed)

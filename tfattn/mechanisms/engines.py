@@ -14,7 +14,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 from keras import ops
@@ -24,12 +24,15 @@ from tfattn.mechanisms.dropout import apart
 from tfattn.mechanisms.masks import Mask, reach
 from tfattn.mechanisms.pooling import remembered_types, remembering
 from tfattn.mechanisms.positions import Position
-from tfattn.mechanisms.scores import fold, is_split, unfold
+from tfattn.mechanisms.scores import fold, unfold
 
 Tensor = Any
 MANY = 2**26  # scores from which on they are computed in blocks: 256 MiB in float32
-BLOCK = 2**22  # of blocks, about; both are of all that is computed at once
-TOGETHER = 2  # blocks at once, unless rows of the batch are: while one is made sums of another
+BLOCK = 2**23  # of a block, about; both are of all that is computed at once
+LONG = 2**18  # of a row of the batch, or of a head of one, from which on each has its own blocks
+ROW_BLOCK = 2**22  # of such blocks, which are as fast when they are smaller
+TOGETHER = 2  # of them at once, each mostly on a core of its own, where no lanes are
+ANY = 2**12  # places that are counted where nothing is known
 
 
 class Side(NamedTuple):
@@ -158,12 +161,12 @@ def blocked(
     variables: Sequence[keras.Variable],
     seeds: keras.random.SeedGenerator | None,
     remembers: bool,
-    alike: bool,
+    alone: Literal["nothing", "rows", "heads"],
 ) -> Tensor:
     """Return what is pooled, computed for some queries at a time.
 
-    Of one row of the batch, where the backend allows it and there is no `bias`, and of one head
-    where these are alike: then keys are read and their gradients summed for many queries at once.
+    Those of a long row, or head, are computed by themselves where they can be: then keys are read,
+    and their gradients summed, for many queries at once.
 
     Args:
         pool: the dense attention.
@@ -173,12 +176,16 @@ def blocked(
         variables: trained, that `pool` reads.
         seeds: of the dropout of weights, where it drops some.
         remembers: whether `pool` keeps something of its making where it can: no weights are seen.
-        alike: whether `pool` is the same for each head.
+        alone: of what `pool` gives the same when there is nothing else: of rows of the batch, or of
+            heads of one too. With a `bias` of nothing.
     """
-    lanes, heads = ways.current().lanes, asks.size[2]
-    alike = alike and bias is None and not is_split()
-    if bias is None:
-        asks, asked = (x.by_heads() if alike else x.spread() for x in (asks, asked))
+    (_, length, heads), keys, lanes = asks.size, asked.size[1], ways.current().lanes
+    by_head, known = alone == "heads", [n for n in (length, keys) if isinstance(n, int)]
+    scores = _product([*known, 1 if by_head else heads])
+    by_row = alone != "nothing" and scores >= LONG and backend.takes_rows()
+    by_head = by_head and by_row
+    if by_row:
+        asks, asked = (x.by_heads() if by_head else x.spread() for x in (asks, asked))
     state, seed = ([], []) if seeds is None else ([seeds.state], [seeds.next()])
     more = None if bias is None else ops.transpose(bias, (0, 2, 1, 3))  # queries second
     count = len(asked.vectors)
@@ -195,9 +202,9 @@ def blocked(
             return pool(Side((q,), positions, order, segments, columns), keys, some), made
 
     def size(rows):
-        scores = [n for n in (rows, lanes, asks.size[2], asked.size[1]) if isinstance(n, int)]
-        places = max(16, BLOCK // _product(scores) // 16 * 16)
-        return min(places, asks.size[1]) if isinstance(asks.size[1], int) else places
+        each = rows * lanes * asks.size[2] * (keys if isinstance(keys, int) else ANY)
+        places = max(16, (ROW_BLOCK if by_row else BLOCK) // each // 16 * 16)
+        return min(places, length) if isinstance(length, int) else places
 
     # By heads, as products read them: in a graph, turned and turned again they are as they were.
     own = [*map(_turned, asked.vectors), *asked[1:]]
@@ -208,10 +215,10 @@ def blocked(
         [*(v.value for v in variables), *seed],
         size,
         kept=remembered_types(asked.vectors[-1].dtype) if remembers else (),
-        apart=bias is None,
-        together=TOGETHER if lanes == 1 else 1,
+        by_row=by_row,
+        together=TOGETHER if by_row and lanes == 1 and backend.is_fused() else 1,
     )
-    return unfold(pooled[:, :, 0], heads) if alike else pooled
+    return unfold(pooled[:, :, 0], heads) if by_head else pooled
 
 
 def local(pool: Pool, mask: Mask, asks: Side, asked: Side) -> Tensor:

@@ -177,8 +177,10 @@ class MultiHeadAttention(keras.layers.Layer):
         kinds = [kind for kind in (position, shared) if kind is not None]
         variables = [v for kind in kinds for v in kind.trainable_variables]
         seeds = self.attention.dropout.seeds if training else None
-        alike = shared is None and (position is None or not position.relates)  # all heads
-        rest = (variables, seeds, not _sees_weights(position), alike)
+        alone = "heads" if position is None or not position.relates else "rows"
+        if bias is not None:  # of a stack: it is made once for all texts
+            alone = "nothing"
+        rest = (variables, seeds, not _sees_weights(position), alone)
         if bias is not None and shared is None:
             return blocked(pool, asks, asked, bias, *rest)
         parts = seen(self.attention.mask, asks, asked) if is_own else [(asks, asked)]

@@ -110,7 +110,10 @@ def remembered_types(dtype: str) -> tuple[str, ...]:
 
 @functools.cache
 def _softmax(rate, dtype, mask):
-    """Return what makes the weights (b, h, t, s), dropped by a share, and m and l (b, h, t, 2)."""
+    """Return what makes the weights (b, h, t, s), dropped by a share, and m and l (b, h, t, 2).
+
+    With a mask what is allowed is made from what `admissible` takes beside one.
+    """
 
     def softmax(scores, allowed, seed):
         scores = _masked(scores, _allowed(mask, allowed))

@@ -23,7 +23,10 @@ class Position(keras.layers.Layer):
 
     @property
     def relates(self) -> bool:
-        """Return whether it knows of two places: has a `bias`, `compare` or `carry` of its own."""
+        """Return whether it knows of two places, and so of heads, which it may tell apart.
+
+        It then has a `bias`, `compare` or `carry` of its own.
+        """
         hooks = ("bias", "compare", "carry")
         return any(getattr(type(self), hook) is not getattr(Position, hook) for hook in hooks)
 
