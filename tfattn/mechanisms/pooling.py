@@ -50,10 +50,10 @@ def softmax_pool(
     """Return `pool(dropout(masked_softmax(scores)), value)`, for where islands are compiled.
 
     Beside what is given the gradient reads what is pooled, and of each row the largest score m and
-    l = log sum_s exp(score_s - m). The weights are exp(score - m - l) and, u being what comes for
-    the weights before dropout, the gradient by the scores is weight (u - sum_s weight_s u_s): both
-    are made in one pass over memory, for that sum is the product of what is pooled and what comes
-    for it (arXiv:2205.14135, appendix B.2).
+    l = log sum_s exp(score_s - m). The weights are exp(score - m - l), a pass over memory less than
+    exp(score - m) / sum, and, u being what comes for the weights before dropout, the gradient by
+    the scores is weight (u - sum_s weight_s u_s): that sum is the product of what is pooled and
+    what comes for it (arXiv:2205.14135, appendix B.2).
 
     Args:
         scores: (b, h, t, s).
