@@ -324,13 +324,19 @@ def test_the_engine_is_chosen_by_mask_and_length():
 @pytest.mark.parametrize("way", ["blocked", "local"])
 def test_weights_are_dropped_in_their_share(way, rng, array, compiled):
     layer = attention(rng, mask=NEAR, dropout=0.3)
-    x, steps = inputs(rng), 200
+    x, steps, count = inputs(rng), 200, layer.attention.dropout.seeds.state
+
+    def step(x, draws):
+        with keras.StatelessScope([(count, draws)]) as scope:
+            return layer(x, training=True), scope.get_current_value(count)
+
+    drawn, draws = [], count.value
     with ways.using(attention=way):
-        plain = array(layer(x))
-        run = lambda x: layer(x, training=True)  # noqa: E731
-        # JAX could not keep the count of draws in a compiled function.
-        run = compiled(run) if keras.backend.backend() == "tensorflow" else run
-        drawn = np.stack([array(run(x)) for _ in range(steps)])
+        plain, step = array(layer(x)), compiled(step)
+        for _ in range(steps):
+            y, draws = step(x, draws)
+            drawn.append(array(y))
+    drawn = np.stack(drawn)
     error = np.abs(drawn.mean(axis=0) - plain) / (drawn.std(axis=0) / np.sqrt(steps) + 1e-6)
     assert error.mean() == pytest.approx(0.8, abs=0.2)  # of a normal number: sqrt(2 / pi)
     assert np.abs(drawn[0] - drawn[1]).max() > 0.01
