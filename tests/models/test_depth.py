@@ -110,8 +110,12 @@ def test_numbers_gradients_and_what_is_dropped_stay(kind, how, rng, array, close
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="islands are for TensorFlow")
 @pytest.mark.parametrize("how", [{"fused": True}, {"jit": True}], ids=str)
 def test_they_are_compiled_as_everything_is(how, rng, array, close, monkeypatch):
-    """With blocks of queries within the blocks, and the position of the stack within those."""
-    monkeypatch.setattr(engines, "BLOCK", 1)
+    """With blocks of queries within the blocks, and the position of the stack within those.
+
+    Where no position is, which is where a memory is asked, heads have blocks of their own.
+    """
+    for name in ("BLOCK", "ROW_BLOCK", "LONG"):
+        monkeypatch.setattr(engines, name, 1)
     model = tfattn.build(deeper("t5-tiny"))
     given, state = features(model.config, rng), [array(v) for v in model.variables]
     how = dict(how)
