@@ -207,7 +207,7 @@ def test_long_rows_are_by_themselves_and_their_heads_if_alike(
     rows_apart = keras.backend.backend() == "tensorflow"
     for name, value in {"BLOCK": 2000, "ROW_BLOCK": 1280, "LONG": 40 * 40}.items():
         monkeypatch.setattr(engines, name, value)
-    together = 2 if fused and lanes == 1 and rows_apart else 1
+    together = 2 if lanes == 1 and rows_apart else 1
     places = 32 // (together * lanes)  # of 40 scores each
     all_rows = (2, HEADS, False, 16, 1)
     with ways.using(attention="blocked", fused=fused, lanes=lanes):

@@ -201,7 +201,7 @@ def blocked(
         with scope, remembering(known) as made:
             return pool(Side((q,), positions, order, segments, columns), keys, some), made
 
-    def size(rows):
+    def size(rows):  # however it is compiled, for what is dropped of weights hangs on the blocks
         each = rows * lanes * asks.size[2] * (keys if isinstance(keys, int) else ANY)
         places = max(16, (ROW_BLOCK if by_row else BLOCK) // each // 16 * 16)
         return min(places, length) if isinstance(length, int) else places
@@ -216,7 +216,7 @@ def blocked(
         size,
         kept=remembered_types(asked.vectors[-1].dtype) if remembers else (),
         by_row=by_row,
-        together=TOGETHER if by_row and lanes == 1 and backend.is_fused() else 1,
+        together=TOGETHER if by_row and lanes == 1 else 1,
     )
     return unfold(pooled[:, :, 0], heads) if by_head else pooled
 
