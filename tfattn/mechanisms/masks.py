@@ -18,7 +18,11 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class Mask(Spec):
-    """Base of all masks; combine them with `&`, `|` and `~`."""
+    """Base of all masks; combine them with `&`, `|` and `~`.
+
+    Equal masks are one: what is compiled with a mask is kept by it (pooling.py). All that a mask
+    hangs on is a field of its dataclass.
+    """
 
     def __call__(self, q: Tensor, k: Tensor) -> Tensor:
         """Return whether query position `q` may attend to key position `k`."""
