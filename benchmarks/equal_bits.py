@@ -1,9 +1,9 @@
 """Record what every task computes on every tiny preset, to show that a change moved no bit.
 
 Each case trains 20 steps by the command line, in float32 and in bfloat16 and with dropout, and
-records loss and gradient norm of each step, and the metrics of validation. Cases in float32 are exported too; recorded is the
-SHA-256 of what the export answers to fixed inputs. Numbers depend on the processor, so both
-records are made on one machine:
+records loss and gradient norm of each step, and the metrics of validation. Cases in float32 are
+exported too; recorded is the SHA-256 of what the export answers to fixed inputs. Numbers depend on
+the processor, so both records are made on one machine:
 
     python -m benchmarks.equal_bits record before.json     # at the old commit
     python -m benchmarks.equal_bits record after.json      # at the new one
@@ -83,7 +83,7 @@ def _finetune(task, start, table):
 def write_data(folder: Path) -> None:
     """Write a corpus and tables of made-up words, the same every time."""
     rng = random.Random(5)
-    syllables = "ba be bi do du fa fe ga gi ka ko la lu ma mo na ne pi po ra ro".split()
+    syllables = [c + v for c in "bdfgklmnpr" for v in "aeiou"]
 
     def text(least=3, most=20):
         count = rng.randint(least, most)
