@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pipelines.runs import write_atomically
+from pipelines.core.atomic import write_text
 
 console = Console(width=100)
 
@@ -28,7 +28,7 @@ def evaluated(folder: Path, beams: int) -> dict[str, Any]:
     kept = folder / f"evaluated-{beams}.json"
     if not kept.exists():
         measured = command("evaluate", str(folder), "--beams", str(beams))
-        write_atomically(kept, json.dumps(measured) + "\n")
+        write_text(kept, json.dumps(measured) + "\n")
     return json.loads(kept.read_text(encoding="utf-8"))
 
 

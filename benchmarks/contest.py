@@ -18,8 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.progress import bar
-from pipelines.runs import write_atomically
+from pipelines.core.atomic import write_text
+from pipelines.core.progress import bar
 
 console = Console(width=110)
 WARM = 2  # more steps after the first, which may compile too
@@ -207,7 +207,7 @@ def tell(
         if flops is not None and peak is not None:
             rows[name]["of_peak"] = flops / times.median / peak
     console.print(table)
-    write_atomically(out, json.dumps({"title": title, "base": base, "rows": rows}, indent=1) + "\n")
+    write_text(out, json.dumps({"title": title, "base": base, "rows": rows}, indent=1) + "\n")
 
 
 def _cells(times, faster, units, flops, peak):

@@ -18,7 +18,6 @@ import tyro
 
 from benchmarks.contest import Contestant, in_turn, tell
 from benchmarks.work import WORKS
-from tfattn.models.model_config import changed
 
 OURS = "benchmarks.contestants.train_ours"
 WAYS: dict[str, dict[str, Any]] = {
@@ -54,7 +53,7 @@ def main(setting: Setting) -> None:
         name = f"depth-{setting.work}-{depth}"
         times = in_turn(found, setting.rounds, setting.out / name)
         title = f"{setting.work} of {depth} blocks, {work.batch} rows, on {os.cpu_count()} cores"
-        flops = changed(work.config, depth=depth).training_flops(work.step)
+        flops = work.config.with_fields(depth=depth).training_flops(work.step)
         tell(title, times, "as they are", work.units(), flops, setting.out / f"{name}.json")
 
 

@@ -21,7 +21,7 @@ import tyro
 from rich.table import Table
 
 from benchmarks.commands import command, console, spread
-from pipelines.runs import write_atomically
+from pipelines.core.atomic import write_text
 
 KINDS = {"masked autoencoder first": False, "new weights": True}  # and whether weights are new
 
@@ -65,7 +65,9 @@ def finetuned(setting: Setting, kind: str, rate: float, seed: int) -> dict[str, 
     name = f"{kind.replace(' ', '-')}-rate{rate:g}-seed{seed}"
     flags = words(setting, setting.steps, seed, Path(setting.out) / name)
     flags += ["--init", str(start), "--train.rate", str(rate), *shlex.split(setting.finetune)]
-    result = command("finetune", "image", *flags, *(["--fresh"] if KINDS[kind] else []))
+    result = command(
+        "finetune", "image-classification", *flags, *(["--fresh"] if KINDS[kind] else [])
+    )
     before_seconds = 0.0 if KINDS[kind] else before["seconds"]
     return {"rate": rate, "pretraining_seconds": before_seconds, **result}
 
@@ -88,7 +90,7 @@ def main(setting: Setting) -> None:
         ]
         table.add_row(kind, f"{runs[0]['rate']:g}", *cells)
     console.print(table)
-    write_atomically(Path(setting.out) / "images.json", json.dumps(found, indent=1) + "\n")
+    write_text(Path(setting.out) / "images.json", json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

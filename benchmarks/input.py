@@ -17,8 +17,8 @@ import tyro
 
 from benchmarks.contest import Contestant, in_turn, tell
 from benchmarks.work import Reading
-from pipelines.tokenization.wordpiece import WordPiece, train_wordpiece
-from pipelines.training.texts import embedded_corpus
+from pipelines.text.corpora import embedded_corpus
+from pipelines.text.tokenization.wordpiece import WordPiece, train_wordpiece
 
 OURS, HUB, TRANSFORMERS = (
     f"benchmarks.contestants.input_{name}" for name in ("ours", "kerashub", "transformers")

@@ -21,14 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 import tfattn
+from benchmarks.contestants.train_ours import Next
 from benchmarks.rounds import in_turn
-from pipelines import recipes
-from pipelines.objectives import cross_entropy, hits
-from pipelines.objectives.causal_lm import CausalLM
-from pipelines.recipes import TrainConfig
-from pipelines.training.engine import Engine
-from pipelines.training.optimize import build_optimizer
-from pipelines.training.train import POLICIES
+from pipelines.core.classification import cross_entropy, hits
+from pipelines.core.engine import Engine
+from pipelines.core.optimize import build_optimizer
+from pipelines.core.train import POLICIES
+from pipelines.core.train_config import TrainConfig
 from tfattn import backend
 from tfattn.families.gpt2 import HEAD
 
@@ -45,7 +44,7 @@ class Setting:
     only: str | None = None  # a contestant of which one step is taken and the memory told
 
 
-class Plain(CausalLM):
+class Plain(Next):
     """The loss of all logits at once."""
 
     def measure(self, model, batch, training):
@@ -57,10 +56,10 @@ class Plain(CausalLM):
         return {name: tf.reduce_sum(x * weights) for name, x in found.items()}, None
 
 
-CONTESTANTS = {"all at once": Plain, "in chunks": CausalLM}
+CONTESTANTS = {"all at once": Plain, "in chunks": Next}
 
 
-def step_of(setting: Setting, kind: type[CausalLM]) -> Callable[[], Any]:
+def step_of(setting: Setting, kind: type[Next]) -> Callable[[], Any]:
     """Return a function that takes one training step."""
     keras.utils.set_random_seed(0)
     config = replace(tfattn.preset(setting.preset), max_length=setting.length)
@@ -76,7 +75,7 @@ def step_of(setting: Setting, kind: type[CausalLM]) -> Callable[[], Any]:
     model = tfattn.build(config, HEAD, dtype=POLICIES[setting.precision])
     train = TrainConfig(compile="fused", lanes=1)  # the loss alone is compared
     optimizer = build_optimizer(train, 10_000, model)
-    engine = Engine(model, kind(recipes.CausalLM(), HEAD), optimizer, train)
+    engine = Engine(model, kind(), optimizer, train)
     return lambda: engine.step(batch)
 
 

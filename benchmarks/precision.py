@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.commands import command, console, spread
 from benchmarks.precision_picture import Curves, draw
-from pipelines.runs import write_atomically
+from pipelines.core.atomic import write_text
 from tfattn.errors import InputError
 
 BASE, HALF = PRECISIONS = ("float32", "bfloat16")
@@ -127,7 +127,7 @@ def main(setting: Setting) -> None:
     found = {name: compared(of) for name, of in runs.items()}
     tell(found)
     whole = {name: said | {"runs": runs[name]} for name, said in found.items()}
-    write_atomically(setting.out / "precision.json", json.dumps(whole, indent=1) + "\n")
+    write_text(setting.out / "precision.json", json.dumps(whole, indent=1) + "\n")
     draw(runs, WINDOW, setting.out / "precision.png")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipelines.runs import write_picture
+from pipelines.core.atomic import write_picture
 
 # By model and precision, a run for each seed: the steps and losses of "train" and "validation".
 Curves: TypeAlias = Mapping[str, Mapping[str, list[Any]]]

@@ -20,7 +20,7 @@ import tyro
 from rich.table import Table
 
 from benchmarks.commands import command, console, evaluated, spread
-from pipelines.runs import write_atomically
+from pipelines.core.atomic import write_text
 
 KINDS = {"pretrained": False, "from scratch": True}  # and whether weights are new
 
@@ -79,7 +79,7 @@ def main(setting: Setting) -> None:
         cells += [spread([run[m] for run in runs]) for m in ("bleu", "chrf", "rougel")]
         table.add_row(kind, f"{runs[0]['rate']:g}", *cells)
     console.print(table)
-    write_atomically(out / "pretraining.json", json.dumps(found, indent=1) + "\n")
+    write_text(out / "pretraining.json", json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from rich.table import Table
 from benchmarks.contest import console
 from benchmarks.contestants import train_ours
 from benchmarks.work import WORKS
-from pipelines.runs import write_atomically
-from pipelines.training.profile import Place, places
+from pipelines.core.atomic import write_text
+from pipelines.core.profile import Place, places
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def main(setting: Setting) -> None:
             rows = {place.kind: place.seconds for place in found}
             said = {"title": title, "seconds": seconds, "where": rows}
             out = setting.out / f"profile-{work}-{precision}.json"
-            write_atomically(out, json.dumps(said, indent=1) + "\n")
+            write_text(out, json.dumps(said, indent=1) + "\n")
 
 
 if __name__ == "__main__":

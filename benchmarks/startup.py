@@ -22,8 +22,8 @@ from rich.table import Table
 
 from benchmarks.contest import Contestant, Times, Worker, console, ratios
 from benchmarks.train import OURS, contestants
-from pipelines.progress import bar
-from pipelines.runs import write_atomically
+from pipelines.core.atomic import write_text
+from pipelines.core.progress import bar
 
 START = "benchmarks.contestants.start_ours"  # ours, as commands load it
 BASE, FLOOR = "KerasHub graph float32", "python -c pass"
@@ -97,7 +97,7 @@ def main(setting: Setting) -> None:
     console.print(table)
     rows = {n: {"ratio": times[n][0], "seconds": found[n].rounds} for n in found}
     text = json.dumps({"base": BASE, "rows": rows}, indent=1)
-    write_atomically(setting.out / f"startup-{setting.work}.json", text + "\n")
+    write_text(setting.out / f"startup-{setting.work}.json", text + "\n")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ import tyro
 from rich.table import Table
 
 from benchmarks.commands import command, console, evaluated, spread
-from pipelines.inference.written import draw_by_length
-from pipelines.runs import write_atomically, write_picture
+from pipelines.core.atomic import write_picture, write_text
+from pipelines.text.targets import draw_by_length
 from tfattn.errors import InputError
 
 CALIBRATION = 60  # steps, of which the second half is timed
@@ -108,7 +108,7 @@ def main(setting: Setting) -> None:
         cells = (f"{runs[0]['parameters']:,}", f"{steps[name]:,}", f"{loss:.3f}")
         table.add_row(name, *cells, *(spread([r[m] for r in runs]) for m in ("bleu", "chrf")))
     console.print(table)
-    write_atomically(out / "translation.json", json.dumps(found, indent=1) + "\n")
+    write_text(out / "translation.json", json.dumps(found, indent=1) + "\n")
     lines = {name: averaged([run["by_length"] for run in runs]) for name, runs in found.items()}
     write_picture(out / "translation.png", draw_by_length(lines))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfattn.families import preset
 from tfattn.models.config import EncoderDecoderConfig, TransformerConfig
-from tfattn.models.model_config import ModelConfig, changed
+from tfattn.models.model_config import ModelConfig
 from tfattn.models.step import Step
 from tfattn.models.vision_config import VisionConfig
 
@@ -38,10 +38,12 @@ class Work:
         drops = {"dropout": self.dropout, "attention_dropout": self.dropout}
         config = preset(self.preset)
         if isinstance(config, VisionConfig):
-            return changed(config, **drops)
+            return config.with_fields(**drops)
         if isinstance(config, EncoderDecoderConfig):
-            return changed(config, **drops, inner_dropout=self.dropout, vocab_size=self.vocab_size)
-        return changed(config, **drops, vocab_size=self.vocab_size, max_length=self.length)
+            return config.with_fields(
+                **drops, inner_dropout=self.dropout, vocab_size=self.vocab_size
+            )
+        return config.with_fields(**drops, vocab_size=self.vocab_size, max_length=self.length)
 
     @property
     def kind(self) -> str:
@@ -120,7 +122,7 @@ class Writing:
     @property
     def config(self) -> ModelConfig:
         """Return the model."""
-        return changed(preset(self.preset), max_length=self.context)
+        return preset(self.preset).with_fields(max_length=self.context)
 
     def prompts(self) -> np.ndarray:
         """Return random tokens (batch, prompt)."""

@@ -23,8 +23,8 @@ from keras import ops
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import tfattn
-from pipelines.data.embedded import docstrings
-from pipelines.data.embedded.summaries import summaries
+from pipelines.text.data.embedded import docstrings
+from pipelines.text.data.embedded.summaries import summaries
 from tfattn.visualize import matrices_figure
 
 keras.utils.set_random_seed(0)

@@ -27,15 +27,15 @@ import numpy as np
 import tensorflow as tf
 
 import tfattn
-from pipelines.data.embedded.aligned import aligned
-from pipelines.defaults import RECIPES
-from pipelines.generation.writer import Writer
-from pipelines.inference.aligned import measure_alignment
-from pipelines.inference.finished import open_finished
-from pipelines.inference.translate import looked
-from pipelines.progress import console
-from pipelines.recipes import PairData
-from pipelines.training.train import train
+from pipelines.core.finished import open_finished
+from pipelines.core.progress import console
+from pipelines.core.train import train
+from pipelines.text.aligned import measure_alignment
+from pipelines.text.data.embedded.aligned import aligned
+from pipelines.text.generation.writer import Writer
+from pipelines.text.presets import PRESETS
+from pipelines.text.sources import PairData
+from pipelines.text.translate import looked
 from tfattn.models.sampling import Sampling
 from tfattn.visualize import alignment_figure
 
@@ -75,7 +75,7 @@ WIDTHS = {"seq2seq-tiny": {"dim": 96, "hidden_dim": 96}}
 
 def trained(name, **fields):
     """Train a preset on dates and return the run, and its seconds."""
-    recipe = RECIPES[name]
+    recipe = PRESETS[name]
     data = PairData(train=("embedded:en-iso",), vocab_size=800)
     settings = replace(
         recipe.train, steps=STEPS, batch_tokens=1024, evaluate_every=STEPS, average=1
@@ -92,7 +92,7 @@ held = aligned("en", "iso").validation[:HELD]
 
 def written(done):
     """Return what a run writes for dates that it has not seen, one by one the likeliest token."""
-    writer = Writer(done.model, done.tokenizer, Sampling(greedy=True), jit=False)
+    writer = Writer(done.model, done.processor, Sampling(greedy=True), jit=False)
     return [texts[0] for texts in writer.write([pair.source for pair in held], 32)]
 
 

@@ -27,14 +27,14 @@ import tensorflow as tf
 from keras import ops
 
 import tfattn
-from pipelines.data.embedded.aligned import aligned
-from pipelines.defaults import RECIPES
-from pipelines.generation.writer import Writer, end_of, target_begin
-from pipelines.inference.finished import open_finished
-from pipelines.inference.translate import looked
-from pipelines.progress import console
-from pipelines.recipes import PairData
-from pipelines.training.train import train
+from pipelines.core.finished import open_finished
+from pipelines.core.progress import console
+from pipelines.core.train import train
+from pipelines.text.data.embedded.aligned import aligned
+from pipelines.text.generation.writer import Writer, end_of, target_begin
+from pipelines.text.presets import PRESETS
+from pipelines.text.sources import PairData
+from pipelines.text.translate import looked
 from tfattn.models.sampling import Sampling
 from tfattn.visualize import heads_figure, matrices_figure
 
@@ -84,7 +84,7 @@ matrices_figure({f"head {head}": weights[0, head] for head in range(3)})
 STEPS, HELD = 500, 150
 
 # %%
-recipe = RECIPES["transformer-nmt-tiny"]
+recipe = PRESETS["transformer-nmt-tiny"]
 run = tempfile.mkdtemp() + "/run"
 settings = replace(recipe.train, steps=STEPS, batch_tokens=1024, evaluate_every=STEPS, average=1)
 data = PairData(train=("embedded:en-iso",), vocab_size=800)
@@ -96,7 +96,7 @@ sources = [pair.source for pair in held]
 
 def exact(model):
     """Return the share of dates that a model writes to the letter, and the seconds it takes."""
-    writer = Writer(model, done.tokenizer, Sampling(greedy=True), jit=False)
+    writer = Writer(model, done.processor, Sampling(greedy=True), jit=False)
     start = time.perf_counter()
     found = [texts[0] for texts in writer.write(sources, 24)]
     right = [text.text == pair.target for text, pair in zip(found, held, strict=True)]
@@ -111,7 +111,7 @@ print(f"{result['parameters']:,} weights, {result['seconds']:.0f} s: {share:.1%}
 # source at itself.
 
 # %%
-written = Writer(done.model, done.tokenizer, Sampling(greedy=True), jit=False).write(
+written = Writer(done.model, done.processor, Sampling(greedy=True), jit=False).write(
     sources[:1], 24
 )[0][0]
 seen = looked(done, sources[0], written)
@@ -141,11 +141,11 @@ def encoded(texts):
 
 def split_at(texts):
     """Return all tokens of texts, and where each but the first begins."""
-    flat, lengths = done.tokenizer.encode_batch(texts)
+    flat, lengths = done.processor.encode_batch(texts)
     return flat, np.cumsum(lengths)[:-1]
 
 
-end, begin = end_of(done.tokenizer), target_begin(done.tokenizer)
+end, begin = end_of(done.processor), target_begin(done.processor)
 source = [[*ids, end] for ids in encoded(sources)]
 target = [[*ids, end] for ids in encoded([pair.target for pair in held])]
 wide, high = (max(map(len, rows)) for rows in (source, target))

@@ -22,8 +22,7 @@ import tensorflow as tf
 from keras import ops
 
 import tfattn
-from pipelines.data.embedded.docstrings import harvest
-from tfattn.models.model_config import changed
+from pipelines.text.data.embedded.docstrings import harvest
 from tfattn.visualize import matrices_figure
 
 keras.utils.set_random_seed(0)
@@ -182,8 +181,8 @@ def cut(source, count, length):
 def trained(position):
     """Return a model of one kind of positions, trained."""
     keras.utils.set_random_seed(0)
-    config = changed(
-        tfattn.preset("gpt2-tiny"), position=position, vocab_size=len(letters), max_length=LONG,
+    config = tfattn.preset("gpt2-tiny").with_fields(
+        position=position, vocab_size=len(letters), max_length=LONG,
         dropout=0.0, attention_dropout=0.0,
     )  # fmt: skip
     model = tfattn.build(config, tfattn.Tokens())

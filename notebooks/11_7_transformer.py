@@ -25,16 +25,15 @@ import tensorflow as tf
 from keras import ops
 
 import tfattn
-from pipelines.data.embedded.aligned import aligned
-from pipelines.defaults import RECIPES
-from pipelines.generation.measures import measures
-from pipelines.generation.writer import Writer
-from pipelines.inference.finished import open_finished
-from pipelines.inference.translate import looked
-from pipelines.progress import console
-from pipelines.recipes import PairData
-from pipelines.training.train import train
-from tfattn.models.model_config import changed
+from pipelines.core.finished import open_finished
+from pipelines.core.progress import console
+from pipelines.core.train import train
+from pipelines.text.data.embedded.aligned import aligned
+from pipelines.text.generation.measures import measures
+from pipelines.text.generation.writer import Writer
+from pipelines.text.presets import PRESETS
+from pipelines.text.sources import PairData
+from pipelines.text.translate import looked
 from tfattn.models.sampling import Sampling
 from tfattn.visualize import alignment_figure, matrices_figure
 
@@ -100,12 +99,12 @@ STEPS, DEPTHS, HELD, LENGTHS = 500, (1,), 150, (256, 512, 1024, 2048, 4096)
 # %%
 def trained(**fields):
     """Train the smallest translator, with other fields in both stacks; return it and its result."""
-    recipe = RECIPES["transformer-nmt-tiny"]
+    recipe = PRESETS["transformer-nmt-tiny"]
     data = PairData(train=("embedded:en-iso",), vocab_size=800)
     settings = replace(
         recipe.train, steps=STEPS, batch_tokens=1024, evaluate_every=STEPS, average=1
     )
-    model = changed(recipe.model, **fields)
+    model = recipe.model.with_fields(**fields)
     run = runs / f"depth{model.encoder.depth}"
     result = train(replace(recipe, model=model, data=data, train=settings), run)
     return open_finished(str(run)), result
@@ -116,7 +115,7 @@ held = pairs.validation[:HELD]
 
 def translated(done):
     """Return what a run writes for phrases that it has not seen."""
-    writer = Writer(done.model, done.tokenizer, Sampling(greedy=True), jit=False)
+    writer = Writer(done.model, done.processor, Sampling(greedy=True), jit=False)
     return [texts[0] for texts in writer.write([pair.source for pair in held], 48)]
 
 

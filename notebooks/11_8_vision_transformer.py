@@ -26,16 +26,15 @@ from sklearn.datasets import load_sample_image
 from sklearn.linear_model import LogisticRegression
 
 import tfattn
-from pipelines.data.preprocessing import ImagePreprocessing, fitted, scaled
-from pipelines.defaults import FINETUNE_IMAGES, RECIPES
-from pipelines.inference.finished import open_finished
-from pipelines.objectives.images import HiddenPatches
-from pipelines.progress import console
-from pipelines.recipes import Augment, ImageClassification, ImageData, MaskedImages
-from pipelines.training.image_tasks import image_splits
-from pipelines.training.train import train
+from pipelines.core.finished import open_finished
+from pipelines.core.progress import console
+from pipelines.core.train import train
+from pipelines.images.mae import MaskedImagesObjective
+from pipelines.images.presets import PRESETS
+from pipelines.images.processor import ImagePreprocessing, fitted, scaled
+from pipelines.images.spec import Augment, ImageClassification, ImageData, MaskedImages
+from pipelines.images.splits import ImageSplits
 from tfattn.blocks.patches import joined, patches
-from tfattn.models.model_config import changed
 from tfattn.resolution import resized
 from tfattn.visualize import drawn_figure, patches_figure, rollout
 
@@ -99,8 +98,8 @@ STEPS, MASKED, FEW, SIDES, VARIANTS = 300, 1500, 150, (32, 64, 128), 5
 # %%
 data = ImageData(validation_share=0.25, augment=Augment(shift=0.1))
 shape = {"height": 16, "width": 16, "channels": 1, "patch": 2}
-small = changed(tfattn.preset("vit-tiny"), **shape)
-known, held = image_splits(data, labelled=True)
+small = tfattn.preset("vit-tiny").with_fields(**shape)
+known, held = ImageSplits(labelled=True).read(data)
 answers = np.array([int(label) for label in held.labels])
 
 
@@ -108,8 +107,8 @@ def trained(name, model=small, spec=None, data=data, steps=STEPS, init=None, rat
     """Run a recipe; return what came of it and the finished run."""
     spec = spec or ImageClassification()
     fields = {"steps": steps, "rate": rate, "evaluate_every": steps, "compile": "graph"}
-    settings = replace(FINETUNE_IMAGES, **fields)
-    recipe = replace(RECIPES["vit-tiny"], model=model, objective=spec, data=data, train=settings)
+    settings = replace(ImageClassification.defaults, **fields)
+    recipe = replace(PRESETS["vit-tiny"], model=model, objective=spec, data=data, train=settings)
     if init is not None:
         recipe = replace(recipe, model=None, init=str(runs / init))
     result = train(recipe, runs / name)
@@ -161,12 +160,13 @@ for panel in figure.axes:
 # %%
 def read(done, images):
     """Return images (n, y, x, c) of 0 to 255 as the model of a run reads them."""
-    return scaled(fitted(tf.constant(images), done.reader), done.reader)
+    preprocessing = done.processor.preprocessing
+    return scaled(fitted(tf.constant(images), preprocessing), preprocessing)
 
 
 def share(done, images):
     """Return images as shares of white, of the size that the model reads."""
-    return fitted(tf.constant(images), done.reader).numpy() / 255.0
+    return fitted(tf.constant(images), done.processor.preprocessing).numpy() / 255.0
 
 
 some = held.pixels[:5]
@@ -189,8 +189,8 @@ patches_figure(share(done, some), reached)
 hidden = MaskedImages(normalized=False)
 result, drawer = trained("masked", spec=hidden, steps=MASKED)
 print(f"squared error {result['before']['loss']:.3f} before, {result['after']['loss']:.3f} after")
-ask = HiddenPatches(hidden, drawer.model.config, drawer.reader)
-rows = {"images": fitted(tf.constant(held.pixels[:5]), drawer.reader)}
+ask = MaskedImagesObjective(hidden, drawer.model.config, drawer.processor.preprocessing)
+rows = {"images": fitted(tf.constant(held.pixels[:5]), drawer.processor.preprocessing)}
 batch = ask.batch(rows, tf.zeros(5, tf.int64), tf.range(5, dtype=tf.int64))
 images, unseen = batch["features"]["images"], batch["weights"]["patches"][..., None]
 true, drawn = patches(images, 2), drawer.model(batch["features"])
@@ -234,7 +234,7 @@ for side in (16, 20, 24):
     other, moved = resized(config, table, side, side)
     model = tfattn.build(other, *done.model.heads)
     tfattn.assign(model, moved)
-    how = replace(done.reader, height=side, width=side)
+    how = replace(done.processor.preprocessing, height=side, width=side)
     said = model(scaled(fitted(tf.constant(held.pixels), how), how))
     accuracy = np.mean(np.argmax(said, axis=-1) == answers)
     print(f"{side} x {side}, {other.places()} places: accuracy {accuracy:.3f}")
@@ -250,7 +250,7 @@ for side in (16, 20, 24):
 # %%
 def seconds(side):
     """Return the least time of three training steps at a size."""
-    config = changed(tfattn.preset("vit-tiny"), height=side, width=side)
+    config = tfattn.preset("vit-tiny").with_fields(height=side, width=side)
     model = tfattn.build(config, tfattn.Classify(classes=10, pool="first"))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adamw", loss, jit_compile=False)
@@ -274,13 +274,13 @@ for side in SIDES:
 # says nothing: so much is chance, with one seed and 449 unseen digits.
 
 # %%
-quick = changed(small, patch=4)
+quick = small.with_fields(patch=4)
 variants = {
     "patches of 4, class token": {},
     "mean of the patches": {"spec": ImageClassification(pool="mean")},
     "digits do not move": {"data": replace(data, augment=Augment(shift=0.0))},
-    "two blocks, not four": {"model": changed(quick, depth=2)},
-    "twice as wide": {"model": changed(quick, dim=128, hidden_dim=512)},
+    "two blocks, not four": {"model": quick.with_fields(depth=2)},
+    "twice as wide": {"model": quick.with_fields(dim=128, hidden_dim=512)},
 }
 for name, fields in list(variants.items())[:VARIANTS]:
     result, _ = trained(name, **{"model": quick, **fields})

@@ -11,8 +11,8 @@
 # | decoder only | what is before a token | that token | GPT-2, GPT-3 (arXiv:2005.14165) |
 #
 # Here: the [presets](../tfattn/families/__init__.py) of all three; what spoils a text, in
-# [`masked_lm.py`](../pipelines/objectives/masked_lm.py) and
-# [`corruption.py`](../pipelines/data/corruption.py); and the very training that
+# [`masked_lm.py`](../pipelines/text/masked_lm.py) and
+# [`corruption.py`](../pipelines/text/data/corruption.py); and the very training that
 # `python -m pipelines pretrain` does.
 
 # %%
@@ -29,22 +29,21 @@ import tensorflow as tf
 from IPython.display import Image
 
 import tfattn
-from pipelines import recipes
-from pipelines.data.corruption import corrupted_spans, sentinel_example, span_sizes
-from pipelines.data.embedded.docstrings import harvest
-from pipelines.data.tables import Table
-from pipelines.defaults import RECIPES
+from pipelines.core.finished import open_finished
+from pipelines.core.progress import console
+from pipelines.core.tables import Table
+from pipelines.core.train import train
 from pipelines.experiments.fewshot import few_shot
 from pipelines.experiments.ladder import rungs, sizes
 from pipelines.experiments.prompts import Prompt, Trials
 from pipelines.experiments.scaling import scaling
-from pipelines.inference.fill import fill
-from pipelines.inference.finished import open_finished
-from pipelines.inference.generate import generate
-from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.progress import console
-from pipelines.training.train import train
-from tfattn.models.model_config import changed
+from pipelines.text.data.corruption import corrupted_spans, sentinel_example, span_sizes
+from pipelines.text.data.embedded.docstrings import harvest
+from pipelines.text.fill import fill
+from pipelines.text.generate import generate
+from pipelines.text.masked_lm import MaskedLMObjective
+from pipelines.text.presets import PRESETS
+from pipelines.text.spec import MaskedLM
 from tfattn.models.sampling import Sampling
 from tfattn.visualize import matrices_figure
 
@@ -97,7 +96,7 @@ print(f"{sum(map(len, paragraphs)):,} letters. One paragraph: {paragraphs[40]}")
 
 def trained(name, **more):
     """Pretrain a preset, and return the run."""
-    recipe = RECIPES[name]
+    recipe = PRESETS[name]
     data = replace(recipe.data, files=(str(corpus),), vocab_size=2048, length=64, **more)
     settings = replace(recipe.train, steps=STEPS, batch=16, evaluate_every=max(1, STEPS // 6))
     train(replace(recipe, data=data, train=settings), runs / name)
@@ -131,12 +130,12 @@ text = (
     "Return a copy of the string with all characters in upper case. If the file does not exist, "
     "an error is raised, and nothing is written."
 )
-flat, _ = bert.tokenizer.encode_batch([text])
-row = [bert.tokenizer.start_id, *flat.tolist(), bert.tokenizer.separator_id]
+flat, _ = bert.processor.encode_batch([text])
+row = [bert.processor.start_id, *flat.tolist(), bert.processor.separator_id]
 rows = {"tokens": tf.constant([row]), "segments": tf.ones((1, len(row)), tf.int32)}
 rows["positions"] = tf.range(len(row))[None]
-spoil = MaskedLM(recipes.MaskedLM(), bert.tokenizer, len(row), seed=0)
-words = bert.tokenizer.vocabulary
+spoil = MaskedLMObjective(MaskedLM(), bert.processor, len(row), seed=0)
+words = bert.processor.vocabulary
 for epoch in range(3):
     batch = spoil.batch(rows, tf.constant(epoch, tf.int64), tf.constant([0], tf.int64))
     print(" ".join(words[i] for i in batch["features"]["tokens"][0].numpy()))
@@ -151,9 +150,9 @@ for question in ("Return the [MASK] of the list.", "Raise an [MASK] if the file 
 
 # %%
 t5 = done["t5-tiny"]
-ids, _ = t5.tokenizer.encode_batch([text])
-sentinels = [i for i, word in enumerate(t5.tokenizer.vocabulary) if "extra_id" in word]
-end = t5.tokenizer.separator_id
+ids, _ = t5.processor.encode_batch([text])
+sentinels = [i for i, word in enumerate(t5.processor.vocabulary) if "extra_id" in word]
+end = t5.processor.separator_id
 noise, spans = span_sizes(len(ids), 0.15, 3.0)
 for seed in range(3):
     draws = tf.random.stateless_uniform((1, 2 * len(ids)), (seed, 0), dtype=tf.float64)
@@ -163,7 +162,7 @@ for seed in range(3):
         end, (len(ids), noise + spans + 1),
     )  # fmt: skip
     for side in (example.source, example.target):
-        written = [t5.tokenizer.vocabulary[i] for i in side[0].numpy() if i]
+        written = [t5.processor.vocabulary[i] for i in side[0].numpy() if i]
         print("".join(written).replace("▁", " "), end="   |   ")
     print()
 
@@ -224,7 +223,7 @@ for row in shown["results"]:
 # What so few tokens can show is mostly their own law.
 
 # %%
-recipe = RECIPES["nanogpt-tiny"]
+recipe = PRESETS["nanogpt-tiny"]
 data = replace(recipe.data, files=(str(corpus),))
 settings = replace(recipe.train, steps=STEPS, batch=24, evaluate_every=STEPS)
 ladder = rungs(sizes(("nanogpt-tiny",), WIDTHS), data, settings, SHARES, seeds=1)
@@ -254,7 +253,7 @@ Image(fitted["picture"], width=900)
 
 # %%
 for name in ("bert-tiny", "gpt2-tiny"):
-    config = changed(tfattn.preset(name), dropout=0.0, attention_dropout=0.0, vocab_size=64)
+    config = tfattn.preset(name).with_fields(dropout=0.0, attention_dropout=0.0, vocab_size=64)
     for pool in ("first", "last"):
         model = tfattn.build(config, tfattn.Classify(classes=2, pool=pool, dropout=0.0))
         tokens = tf.constant(np.random.default_rng(0).integers(5, 64, (1, 8)))

@@ -5,12 +5,14 @@ import os
 import re
 import sys
 import warnings
+from typing import Any
 
 import tyro
 
 from pipelines.commands import flags
-from pipelines.commands.table import COMMANDS, as_json, defaults
-from pipelines.runs import Interrupted
+from pipelines.commands.table import as_json, commands, parsing
+from pipelines.core.run import Interrupted
+from pipelines.core.spec import Recipe
 from tfattn.errors import InputError
 from tfattn.spec import unknown
 
@@ -25,8 +27,10 @@ DENIED = (
 
 def main(words: list[str]) -> int:
     """Run one command; return its exit code."""
+    prefixes: dict[str, str] = {}
     try:
         command, base = _command(words)
+        prefixes = flags.prefixes(type(command), command)
         result = command.run(base)
     except KeyboardInterrupt:
         print("\nstopped. The same command begins again where it can.", file=sys.stderr)
@@ -35,7 +39,7 @@ def main(words: list[str]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return STOPPED
     except Exception as error:
-        said = _sentence(error)
+        said = _sentence(error, prefixes)
         if said is None:  # a fault of ours
             raise
         print(f"error: {said}", file=sys.stderr)
@@ -44,22 +48,22 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _command(words):
-    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        raise InputError(unknown("command", words[0], COMMANDS))
-    if not words or words[0] not in COMMANDS:  # prints help or what is missing, and exits
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, args=words, prog=PROGRAM, description=__doc__
-        )
+def _command(words: list[str]) -> tuple[Any, Recipe | None]:
+    """Return the command that the words spell, and the recipe that it repeats."""
+    known = commands()
+    if words and not words[0].startswith("-") and words[0] not in known:
+        raise InputError(unknown("command", words[0], known))
+    if not words or words[0] not in known:  # prints help or what is missing, and exits
+        tyro.extras.subcommand_cli_from_dict(known, args=words, prog=PROGRAM, description=__doc__)
     name, words = words[0], words[1:]
-    found, base = defaults(name, words)
-    return flags.parse(COMMANDS[name], words, f"{PROGRAM} {name}", found), base
+    found = parsing(name, words)
+    return flags.parse(found.kind, words, f"{PROGRAM} {name}", found.default), found.base
 
 
-def _sentence(error):
+def _sentence(error: Exception, prefixes: dict[str, str]) -> str | None:
     """Return what to tell of an error that is not ours, or None."""
     if isinstance(error, InputError):
-        return flags.as_flag(str(error))
+        return flags.as_flag(str(error), prefixes)
     if isinstance(error, OSError) and error.errno in DENIED:
         return f"{error.filename or 'disk'}: {error.strerror}."
     tensorflow = sys.modules.get("tensorflow")

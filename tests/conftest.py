@@ -1,8 +1,11 @@
 """What all tests share: numbers that repeat, one tolerance per dtype, a gradient on any backend."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
+from fork_server import ForkServer
 from hypothesis import HealthCheck, settings
 
 # Speed belongs into benchmarks: a loaded machine must not fail a test.
@@ -10,6 +13,25 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}  # absolute, for numbers near 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give a file that has fixtures of its own to one worker, and single tests to any of them.
+
+    `--dist worksteal` makes such a fixture in every worker, and `--dist loadfile` ends with one
+    worker that has a long file left; `--dist loadgroup` of xdist 3.8 reads no group in pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    shares = functools.cache(lambda path: 'scope="module"' in (config.rootpath / path).read_text())
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::")[0]
+            return path if shares(path) else nodeid
+
+    return Files(config, log)
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +42,14 @@ def seeded():
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def fork_server():
+    """Return a process that forks children which have imported TensorFlow already."""
+    server = ForkServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from tfattn import ways
 from tfattn.blocks.vocabulary_loss import vocabulary_loss
 from tfattn.families import preset, pretraining_head
 from tfattn.models.config import Classify
-from tfattn.models.model_config import changed
 from tfattn.models.vision_config import VisionConfig
 
 ROWS, SOURCE, TARGET, VOCABULARY = 8, 12, 6, 96
@@ -40,7 +39,7 @@ LAYOUTS = {"one": None, "data": 0, "2x2": 2, "1x4": 4}  # shards; 0 = the batch 
 def main():
     found = {name: {} for name in CASES}
     for name, fields in CASES.items():
-        config = changed(preset(name), **fields)
+        config = preset(name).with_fields(**fields)
         images = isinstance(config, VisionConfig)
         head = Classify(classes=3, pool="first") if images else pretraining_head(name)
         for layout, shards in LAYOUTS.items():
@@ -203,7 +202,7 @@ def chunked():
 
 def fitted():
     """Return the losses of Keras' own training loop."""
-    config, head = changed(preset("bert-tiny"), **TEXT), Classify(classes=3)
+    config, head = preset("bert-tiny").with_fields(**TEXT), Classify(classes=3)
     tokens = np.random.default_rng(5).integers(1, VOCABULARY, (16, SOURCE))
     answers = {}
     for layout in ("one", "2x2"):

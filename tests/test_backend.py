@@ -197,7 +197,7 @@ def pooled(index, parts, own, whole, known=None):
 
 
 def at_once(q, k, v, more, factor, size, by_row):
-    """What by_blocks gives of `pooled`, without a loop."""
+    """What map_chunks gives of `pooled`, without a loop."""
     made, begins = [], range(0, q.shape[1], size)
     for row in range(q.shape[0]) if by_row else [slice(None)]:
         of = (lambda x, row=row: x[row : row + 1]) if by_row else lambda x: x
@@ -225,7 +225,7 @@ def at_once(q, k, v, more, factor, size, by_row):
 def test_blocks_and_their_gradients_are_those_of_all_at_once(
     jit, size, more, by_row, together, compiled, close
 ):
-    by_row = by_row and backend.takes_rows()
+    by_row = by_row and backend.can_split_rows()
     k, v = (ops.convert_to_tensor(normal(2, 5, 4) * f) for f in (1.0, -0.7))
     q, factor = ops.convert_to_tensor(normal(2, 7, 4)), ops.convert_to_tensor(np.float32(0.5))
     fast = (lambda fn: fn) if jit is None else lambda fn: compiled(fn, jit)
@@ -236,8 +236,8 @@ def test_blocks_and_their_gradients_are_those_of_all_at_once(
         return size
 
     def blocked(q, k, v, factor):
-        how = {"kept": ("float32",), "by_row": by_row, "together": together}
-        return backend.by_blocks(pooled, (q, more), (k, v), (factor,), places, **how)
+        how = {"saved_types": ("float32",), "row_independent": by_row, "parallel": together}
+        return backend.map_chunks(pooled, (q, more), (k, v), (factor,), places, **how)
 
     def plain(q, k, v, factor):
         return at_once(q, k, v, more, factor, size, by_row)
@@ -258,8 +258,8 @@ def test_blocks_and_their_gradients_are_those_of_all_at_once(
 @on_tensorflow
 def test_blocks_by_row_are_of_tensors_with_all_rows():
     q, k = normal(2, 7, 4), normal(1, 5, 4)
-    with pytest.raises(ValueError, match="rows of as many. Received: batches of {1, 2}"):
-        backend.by_blocks(pooled, (q, None), (k, k), (0.5,), lambda rows: 3, by_row=True)
+    with pytest.raises(ValueError, match="one batch size. Received: batches of {1, 2}"):
+        backend.map_chunks(pooled, (q, None), (k, k), (0.5,), lambda rows: 3, row_independent=True)
 
 
 @on_tensorflow
@@ -267,7 +267,7 @@ def test_blocks_sum_gradients_in_no_smaller_a_type_than_theirs():
     q, k, v = (ops.convert_to_tensor(normal(1, 9, 4) * f, "float64") for f in (1.0, 0.3, -0.7))
 
     def blocked(k):
-        return backend.by_blocks(pooled, (q, None), (k, v), (0.5,), lambda rows: 3, ("float64",))
+        return backend.map_chunks(pooled, (q, None), (k, v), (0.5,), lambda rows: 3, ("float64",))
 
     def plain(k):
         return at_once(q, k, v, None, 0.5, 3, False)
@@ -278,7 +278,7 @@ def test_blocks_sum_gradients_in_no_smaller_a_type_than_theirs():
 
 
 @pytest.mark.parametrize("jit", [None, False, True], ids=["eager", "graph", "jit"])
-def test_what_is_computed_again_has_the_same_gradient(jit, compiled, close):
+def test_what_is_recomputed_has_the_same_gradient(jit, compiled, close):
     x, w, count = ops.convert_to_tensor(normal(3, 4)), normal(4, 4), np.array([1, 2])
 
     def step(x, w, count, none, factor):
@@ -302,7 +302,7 @@ def test_one_after_the_other_is_the_same(outer, close):
     def run(x, y):
         with tf.GradientTape() as tape:
             tape.watch([x, y])
-            z = backend.after(tf.sin(x), tf.cos(y)) * tf.cos(y)
+            z = backend.control_dependency(tf.sin(x), tf.cos(y)) * tf.cos(y)
         return [z, *tape.gradient(z, [x, y])]
 
     x, y = (tf.constant(normal(3) * f) for f in (1.0, 0.5))

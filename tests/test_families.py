@@ -10,7 +10,6 @@ from tfattn.errors import InputError
 from tfattn.families import FAMILIES, FORMATS, PRESETS, gpt2, preset, pretraining_head, recurrent
 from tfattn.families import llama as llama_family
 from tfattn.models.config import Classify, Pool, Tokens
-from tfattn.models.model_config import changed
 
 
 def gpt(dim, depth, vocab, length, last_norm=True):
@@ -196,6 +195,12 @@ def test_an_unknown_preset_names_the_nearest():
         preset("bert-smal")
 
 
+def test_every_preset_and_format_has_its_family():
+    for family, rows in FAMILIES.items():
+        assert {preset(name).family for name in rows.PRESETS} == {family}
+        assert all(FORMATS[kind.model_type].base.family == family for kind in rows.FORMATS)
+
+
 def test_every_family_has_a_tiny_preset():
     for family in FAMILIES.values():
         assert any(name.endswith("-tiny") for name in family.PRESETS)
@@ -269,9 +274,9 @@ def test_a_rename_table_has_no_name_twice(kind):
 
 
 def test_one_vocabulary_is_that_of_both_sides():
-    config = changed(preset("sutskever-seq2seq"), vocab_size=300)
+    config = preset("sutskever-seq2seq").with_fields(vocab_size=300)
     assert (config.vocab_size, config.source_vocabulary()) == (300, 300)
-    both = changed(config, vocab_size=300, source_vocab_size=400)
+    both = config.with_fields(vocab_size=300, source_vocab_size=400)
     assert (both.vocab_size, both.source_vocabulary()) == (300, 400)
 
 

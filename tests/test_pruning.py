@@ -54,6 +54,20 @@ def test_a_model_without_heads_is_the_one_in_which_they_are_silent(name, rng, ar
     close(small(features), model(features))
 
 
+def test_a_model_of_images_can_be_pruned(rng, array, close):
+    config = tfattn.VisionConfig(
+        height=8, width=8, patch=4, dim=12, depth=2, heads=3, head_dim=4, hidden_dim=20
+    )
+    model, images = tfattn.build(config, tfattn.Classify()), rng.normal(size=(2, 8, 8, 3))
+    keep = {path: [0, 2] for path in attentions(model)}
+    small = prune(model, keep)
+    for layer in attentions(model).values():
+        kernel = array(layer.output_projection.kernel).reshape((3, 4, 12)).copy()
+        kernel[1] = 0
+        layer.output_projection.kernel.assign(kernel.reshape((12, 12)))
+    close(small(images), model(images))
+
+
 def test_importance_is_what_the_loss_grows_by(rng, array):
     model, features = drawn(SMALL, rng), given(rng, SMALL)
     targets = array(model(features))

@@ -1,36 +1,23 @@
 """Models on disk: `config.json` (config, heads) and `model.safetensors` (arrays by weight path)."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from tfattn.descriptions import CONFIG, OURS, Saved, read_json
 from tfattn.errors import InputError
 from tfattn.huggingface import read_published
 from tfattn.models.build import build
-from tfattn.models.config import Head
-from tfattn.models.model_config import ModelConfig
-from tfattn.spec import Spec
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.weights import (
-    CONFIG,
     WEIGHTS,
     Model,
     Weights,
     arrays,
     assign,
     check_size,
-    read_json,
     read_tensors,
     write,
 )
-
-
-@dataclass(frozen=True)
-class Saved(Spec):
-    """What `config.json` of a folder of ours says."""
-
-    config: ModelConfig
-    heads: tuple[Head, ...] = ()
-    format: Literal["tfattn"] = "tfattn"
 
 
 def save(model: Model, folder: str | Path) -> None:
@@ -57,13 +44,13 @@ def read(folder: str | Path) -> tuple[ModelConfig, tuple[Head, ...], Weights]:
         InputError: the folder holds neither, or a file is damaged.
     """
     folder = Path(folder)
-    ours = read_json(folder / CONFIG).get("format") == "tfattn"
+    ours = read_json(folder / CONFIG).get("format") == OURS
     return _read_ours(folder) if ours else read_published(folder)
 
 
 def _read_ours(folder):
     described = read_json(folder / CONFIG)
-    if described.get("format") != "tfattn":
+    if described.get("format") != OURS:
         raise InputError(f"{folder / CONFIG}: expected a model saved by tfattn. Received another.")
     saved = Saved.from_json(described, f"{folder / CONFIG}: model")
     weights = read_tensors(folder / WEIGHTS)

@@ -11,41 +11,26 @@ from typing import Any
 
 import numpy as np
 
+from tfattn.descriptions import CONFIG, read_json
 from tfattn.errors import InputError
 from tfattn.families import FORMATS
 from tfattn.families.format import Format
 from tfattn.models.build import build
-from tfattn.models.config import (
-    Classify,
-    EncoderDecoderConfig,
-    Head,
-    Pool,
-    Tokens,
-    TransformerConfig,
-)
-from tfattn.models.model_config import ModelConfig, changed
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.models.stack_config import StackConfig
-from tfattn.models.vision_config import VisionConfig
 from tfattn.spec import unknown
 from tfattn.weights import (
-    CONFIG,
     Model,
     Weights,
     arrays,
     assign,
     check_size,
     read_all_tensors,
-    read_json,
     write,
 )
 
 # Starts of new weights, which no file needs: they may differ from what a format can say.
 STARTS = ("embedding_std", "kernel_std", "scaled_residual")
-KINDS = {  # of models
-    TransformerConfig: "one stack",
-    EncoderDecoderConfig: "an encoder and a decoder",
-    VisionConfig: "a stack on images",
-}
 
 
 def from_huggingface(
@@ -92,11 +77,12 @@ def to_huggingface(model: Model, folder: str | Path, model_type: str | None = No
         raise InputError(misfits[0])
     architecture = kind.architectures[_names(model)]
     described = {theirs: _their_value(kind, config, ours) for theirs, ours in kind.fields}
-    if isinstance(config, StackConfig):
-        described["initializer_range"] = config.kernel_std or config.dim**-0.5
+    stack = config.stacks().get("")
+    if stack is not None:
+        described["initializer_range"] = stack.kernel_std or stack.dim**-0.5
     described |= {"model_type": kind.model_type, "architectures": [architecture]}
-    described["num_labels"] = next((h.classes for h in model.heads if isinstance(h, Classify)), 2)
-    described["tie_word_embeddings"] = all(h.tied for h in model.heads if isinstance(h, Tokens))
+    described["num_labels"] = next((h.labels for h in model.heads if h.labels), 2)
+    described["tie_word_embeddings"] = all(h.is_tied for h in model.heads if h.predicts_tokens)
     described |= kind.describe(config, model.heads)
     ours = arrays(model)
     parts = {path.split("/")[0] for path in ours}
@@ -141,7 +127,7 @@ def read_published(folder: Path) -> tuple[ModelConfig, tuple[Head, ...], Weights
     for row in _rows(kind, config, heads):
         rows.setdefault(row.theirs, []).append(row)
     # A file may write out the tied matrix once more.
-    tied = any(isinstance(head, Tokens) and head.tied for head in heads)
+    tied = any(head.is_tied for head in heads)
     weights = {}
     for name, weight in theirs.items():
         for row in rows.get(name, ()):
@@ -168,33 +154,32 @@ def _config(kind, described, where):
         for name, values in kind.values.items():
             if isinstance(given.get(name), str):
                 given[name] = values.get(given[name], given[name])
-        if isinstance(kind.base, StackConfig) and described.get("initializer_range"):
+        if "" in kind.base.stacks() and described.get("initializer_range"):
             given["kernel_std"] = described["initializer_range"]
         return _with(kind.base, given | kind.derive(described))
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
 
-def _with(base: Any, given: dict[str, Any]) -> ModelConfig:
+def _with(base: ModelConfig, given: dict[str, Any]) -> ModelConfig:
     """Return the config with fields of both sides, and those of one that `encoder.depth` names."""
-    config = changed(base, **{name: value for name, value in given.items() if "." not in name})
+    config = base.with_fields(**{name: value for name, value in given.items() if "." not in name})
     for name, value in given.items():
         side, dot, field = name.partition(".")
         if dot:
-            config = replace(config, **{side: replace(getattr(config, side), **{field: value})})
+            stack = replace(config.stacks()[side], **{field: value})
+            config = replace(config, **{side: stack})
     return config
 
 
 def _sides(config: ModelConfig) -> dict[str, StackConfig]:
     """Return the stacks of a config by what the names of their fields begin with."""
-    if isinstance(config, EncoderDecoderConfig):
-        return {"encoder.": config.encoder, "decoder.": config.decoder}
-    if not isinstance(config, StackConfig):
+    if not config.stacks():
         raise InputError(
             "model: expected a Transformer or an EncoderDecoder, of which checkpoints are "
             f"published. Received: a model of {type(config).__name__}."
         )
-    return {"": config}
+    return {f"{side}." if side else "": stack for side, stack in config.stacks().items()}
 
 
 def _their_value(kind: Format, config: ModelConfig, ours: str) -> Any:
@@ -205,18 +190,23 @@ def _their_value(kind: Format, config: ModelConfig, ours: str) -> Any:
 
 
 def _names(model: Model) -> tuple[str, ...]:
-    return tuple(sorted(head.name for head in model.heads if not isinstance(head, Pool)))
+    return tuple(sorted(head.name for head in _with_layers(model)))
+
+
+def _with_layers(model: Model) -> list[Head]:
+    """Return the heads that have a layer of their own: BERT's pooler is one of the model."""
+    return [head for head in model.heads if head.builder is not None]
 
 
 def _misfits(model: Model, kind: Format) -> list[str]:
     """Return what this format has no name for, a sentence each."""
     bases, sides = _sides(kind.base), _sides(model.config)
     if type(kind.base) is not type(model.config):
-        theirs, ours = (KINDS[type(config)] for config in (kind.base, model.config))
+        theirs, ours = (config.summary for config in (kind.base, model.config))
         return [f"config: expected {theirs} for {kind.model_type}. Received: {ours}."]
     said = []
     named = {*STARTS, *kind.derived, *(ours for _, ours in kind.fields)}
-    for side, field in ((s, f.name) for s in sides for f in fields(sides[s])):
+    for side, field in ((s, f.name) for s in sides for f in fields(sides[s]) if f.compare):
         only, received = getattr(bases[side], field), getattr(sides[side], field)
         if field in named and f"{side}{field}" not in named:  # one of theirs for both sides
             only = getattr(next(iter(sides.values())), field)
@@ -228,8 +218,9 @@ def _misfits(model: Model, kind: Format) -> list[str]:
                 f"the format of {kind.model_type} knows. Received: {received!r}."
             )
     names = _names(model)
-    mean = [h.pool for h in model.heads if isinstance(h, Classify) and h.pool != kind.pool]
-    unlike = [h for h in model.heads if isinstance(h, Tokens) and h not in kind.tokens]
+    heads = _with_layers(model)
+    mean = [h.pooling for h in heads if h.pooling not in (None, kind.pool)]
+    unlike = [h for h in heads if h.predicts_tokens and h not in kind.tokens]
     if names not in kind.architectures or mean or unlike:
         told = f"{names}{f' with {mean[0]} pooling' if mean else ''}{unlike or ''}"
         said.append(

@@ -15,8 +15,6 @@ from keras import ops
 from tfattn.errors import InputError
 from tfattn.mechanisms.multihead import MultiHeadAttention
 from tfattn.models.build import Model, build
-from tfattn.models.config import EncoderDecoderConfig, TransformerConfig
-from tfattn.models.model_config import changed
 from tfattn.weights import arrays, assign
 
 STACKS = ("encoder", "decoder")
@@ -69,10 +67,9 @@ def prune(model: Model, keep: Mapping[str, Sequence[int]]) -> Model:
             heads, T5's buckets, ALiBi), an attention that is missing, or unequal numbers.
     """
     config, layers = model.config, attentions(model)
-    if not isinstance(config, TransformerConfig | EncoderDecoderConfig):
+    if not config.stacks():
         raise InputError(f"model: expected attention heads. Received: a {type(config).__name__}.")
-    sides = [config] if isinstance(config, TransformerConfig) else [config.encoder, config.decoder]
-    for side in sides:
+    for side in config.stacks().values():
         if side.position in ("buckets", "alibi") or side.kv_heads not in (None, side.heads):
             raise InputError(
                 "model: expected heads with keys of their own and no bias of their own. "
@@ -96,7 +93,7 @@ def prune(model: Model, keep: Mapping[str, Sequence[int]]) -> Model:
                 name = f"{path}/{part}/{kind}"
                 if name in weights and (part, kind) != ("output", "bias"):
                     weights[name] = _of_heads(weights[name], layer, heads, part == "output")
-    smaller = changed(config, heads=counts.pop(), kv_heads=None, head_dim=_head_dim(layers))
+    smaller = config.with_fields(heads=counts.pop(), kv_heads=None, head_dim=_head_dim(layers))
     pruned = build(smaller, *model.heads, dtype=model.dtype_policy)
     assign(pruned, weights)
     return pruned

@@ -14,8 +14,7 @@ import numpy as np
 
 from tfattn import backend
 from tfattn.errors import InputError
-from tfattn.models.config import Head
-from tfattn.models.model_config import ModelConfig
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.models.shards import check_shards, divides_vocabulary
 
 BATCH, MODEL = "batch", "model"  # axes of the mesh

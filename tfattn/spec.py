@@ -36,6 +36,20 @@ class Spec:
             value = _convert(getattr(self, name), annotation, f"{type(self).__name__}.{name}")
             object.__setattr__(self, name, value)
 
+    def refuse(self, field: str, expected: str) -> typing.NoReturn:
+        """Raise what is wrong with a field.
+
+        Args:
+            field: its name.
+            expected: what it should be, as in "a share from 0 to 1".
+
+        Raises:
+            InputError: always.
+        """
+        received = getattr(self, field)
+        shown = received if isinstance(received, int | float) else repr(received)
+        raise InputError(f"{type(self).__name__}.{field}: expected {expected}. Received: {shown}.")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
         fields = {name: _plain(getattr(self, name)) for name in _annotations(type(self))}
@@ -73,6 +87,11 @@ class Spec:
                 own = own.removeprefix(f"{said}.")
             raise InputError(f"{where}.{own}") from None
 
+    @classmethod
+    def expected(cls) -> str:
+        """Return what errors call a value of this class, where another was received."""
+        return cls.__name__
+
     def save(self, path: str | Path) -> None:
         """Write the JSON to `path`, readable and with a final newline."""
         Path(path).write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -107,7 +126,7 @@ class Difference:
 def differences(here: Spec, there: Spec, prefix: str = "") -> list[Difference]:
     """Return the fields in which two Specs differ, such as `train.steps`."""
     found = []
-    for name in here.__dataclass_fields__:
+    for name in (field.name for field in dataclasses.fields(here) if field.compare):
         a, b = getattr(here, name), getattr(there, name, None)
         if isinstance(a, Spec) and isinstance(b, Spec) and type(a) is type(b):
             found += differences(a, b, f"{prefix}{name}.")
@@ -216,5 +235,7 @@ def _called(annotation: Any) -> str:
         return " or ".join(map(_called, typing.get_args(annotation)))
     if annotation is type(None):
         return "None"
+    if _is_spec(annotation):
+        return annotation.expected()
     plain = typing.get_origin(annotation) is None
     return getattr(annotation, "__name__", str(annotation)) if plain else str(annotation)

@@ -14,11 +14,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tfattn.descriptions import CONFIG, read_json
 from tfattn.errors import InputError
 from tfattn.models.build import Model
 from tfattn.models.model_config import ModelConfig
 
-WEIGHTS, CONFIG, INDEX = "model.safetensors", "config.json", "model.safetensors.index.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 Weights = dict[str, np.ndarray]
 
 
@@ -103,19 +104,6 @@ def read_tensors(path: Path) -> Weights:
 
 def _float32(array):
     return array if array.dtype.kind in "iu" else array.astype("float32", copy=False)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a file holds."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected the description of a model. No such file.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected JSON. {error}.") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a JSON object. Received: {type(data).__name__}.")
-    return data
 
 
 def write(folder: str | Path, described: dict[str, Any], weights: Weights) -> None:

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 import tfattn
 from benchmarks.work import Writing
-from pipelines.generation.generator import Generator
-from pipelines.tokenization.bytepair import END, BytePair, letters
+from pipelines.text.generation.generator import Generator
+from pipelines.text.tokenization.byte_letters import letters
+from pipelines.text.tokenization.bytepair import END, BytePair
 from tfattn.families.gpt2 import HEAD
 from tfattn.models.sampling import Sampling
 

@@ -9,12 +9,12 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarks.work import Reading
-from pipelines.data.batches import Batches
-from pipelines.data.store import write_store
-from pipelines.defaults import RECIPES
-from pipelines.recipes import TextData
-from pipelines.tokenization.wordpiece import WordPiece
-from pipelines.training.text_tasks import work_on
+from pipelines.core.batches import Batches
+from pipelines.text.data.store import write_store
+from pipelines.text.masked_lm import MaskedLMRuntime
+from pipelines.text.presets import PRESETS
+from pipelines.text.sources import TextData
+from pipelines.text.tokenization.wordpiece import WordPiece
 
 
 def contestant(work: dict[str, Any], ids_alone: bool = False) -> Callable[[], Any]:
@@ -24,14 +24,18 @@ def contestant(work: dict[str, Any], ids_alone: bool = False) -> Callable[[], An
     if ids_alone:
         tokenize, chunks = tokenizer.in_graph().tokenize, map(tf.constant, given.chunks())
         return lambda chunks=list(chunks): [tokenize(chunk) for chunk in chunks]
-    recipe = replace(RECIPES["bert-mini"], data=TextData(length=given.length))
+    recipe = replace(PRESETS["bert-mini"], data=TextData(length=given.length))
     texts = given.texts()
 
     def read() -> int:
         with tempfile.TemporaryDirectory() as folder:
             store = write_store(Path(folder) / "store", texts, tokenizer)
-            objective, rows, draws = work_on(store, recipe, tokenizer, None)
-            how = (given.batch, 0, draws, objective.by_row)
+            runtime = MaskedLMRuntime()
+            objective, rows = (
+                runtime.objective(recipe, tokenizer),
+                runtime.rows(recipe, tokenizer, store),
+            )
+            how = (given.batch, 0, objective.row_independent)
             batches = Batches(rows, objective.training_batch, *how)
             return sum(1 for _ in batches.stream(0, -(-len(rows) // given.batch)))
 

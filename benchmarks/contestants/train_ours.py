@@ -7,40 +7,48 @@ import tensorflow as tf
 
 import tfattn
 from benchmarks.work import CLASSES, WORKS, Work, tensors
-from pipelines import recipes
-from pipelines.data.batches import Batch
-from pipelines.data.preprocessing import ImagePreprocessing
-from pipelines.devices import share_rows
-from pipelines.objectives import Objective
-from pipelines.objectives.causal_lm import CausalLM
-from pipelines.objectives.images import ImageClasses
-from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.objectives.source_to_target import SourceToTarget
-from pipelines.recipes import ImageClassification, TrainConfig
-from pipelines.training.engine import Engine
-from pipelines.training.optimize import build_optimizer
-from pipelines.training.train import POLICIES
+from pipelines.core.api import Batch, Objective, Selection
+from pipelines.core.devices import share_rows
+from pipelines.core.engine import Engine
+from pipelines.core.optimize import build_optimizer
+from pipelines.core.train import POLICIES
+from pipelines.core.train_config import TrainConfig
+from pipelines.images.classify import ImageClassificationObjective
+from pipelines.images.processor import ImagePreprocessing
+from pipelines.images.spec import ImageClassification
+from pipelines.text.causal_lm import CausalLMObjective
+from pipelines.text.masked_lm import MaskedLMObjective
+from pipelines.text.seq2seq import Seq2SeqObjective
+from pipelines.text.spec import MaskedLM
 from tfattn.families import gpt2, t5
 from tfattn.models.config import Tokens
-from tfattn.models.model_config import changed
 
 
-class Masked(MaskedLM):
+class Masked(MaskedLMObjective):
     """The masked-token loss on batches that are masked already."""
 
     def __init__(self):
-        self.spec, self.heads = recipes.MaskedLM(), (Tokens(),)
+        self.task, self.heads = MaskedLM(), (Tokens(),)
         self.terms = {"mlm_loss": "mlm", "mlm_accuracy": "mlm"}
-        self.losses, self.selects = ("mlm_loss",), ("loss", False)
+        self.losses, self.selects = ("mlm_loss",), Selection("loss", higher_is_better=False)
 
 
-class Written(SourceToTarget):
+class Next(CausalLMObjective):
+    """The loss of the next token on batches that are there already."""
+
+    def __init__(self):
+        self.heads = (gpt2.HEAD,)
+        self.terms = {"loss": "tokens", "accuracy": "tokens"}
+        self.losses, self.selects = ("loss",), Selection("loss", higher_is_better=False)
+
+
+class Written(Seq2SeqObjective):
     """The loss of targets on batches that are there already."""
 
     def __init__(self):
         self.heads = (t5.HEAD,)
         self.terms = {"loss": "tokens", "accuracy": "tokens"}
-        self.losses, self.selects = ("loss",), ("loss", False)
+        self.losses, self.selects = ("loss",), Selection("loss", higher_is_better=False)
 
 
 def contestant(
@@ -59,7 +67,7 @@ def contestant(
     train: Any = TrainConfig(compile=mode, rate=1e-3, batch=given.batch, **how)  # pyright: ignore[reportArgumentType]
     share_rows(train)
     objective, batch = _task(given)
-    config = given.config if depth is None else changed(given.config, depth=depth)
+    config = given.config if depth is None else given.config.with_fields(depth=depth)
     model = tfattn.build(config, *objective.heads, dtype=POLICIES[precision])
     engine = Engine(model, objective, build_optimizer(train, 10_000, model), train)
     return lambda: engine.step(batch)
@@ -74,7 +82,7 @@ def _task(work: Work) -> tuple[Objective, Batch]:
         how = ImagePreprocessing(config.height, config.width, config.channels)
         batch = {"features": {"images": given["images"]}, "targets": tf.one_hot(targets, CLASSES)}
         batch["weights"] = {"rows": tf.ones(work.batch)}
-        return ImageClasses(ImageClassification(classes=classes), how), batch
+        return ImageClassificationObjective(ImageClassification(classes=classes), how), batch
     row = tf.ones_like(given["tokens"])
     features = {"tokens": given["tokens"], "segments": row}
     weights = {"tokens": tf.ones(targets.shape)}
@@ -84,7 +92,7 @@ def _task(work: Work) -> tuple[Objective, Batch]:
         objective: Objective = Written()
     else:
         features["positions"] = tf.cumsum(row, axis=1, exclusive=True)
-        objective = CausalLM(recipes.CausalLM(), gpt2.HEAD)
+        objective = Next()
     if work.kind == "masked":
         features["predict_positions"] = given["places"]
         weights, targets = {"mlm": weights["tokens"]}, {"mlm": targets}

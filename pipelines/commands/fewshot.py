@@ -13,12 +13,12 @@ from rich.markup import escape
 
 from pipelines.commands.finished import RunFolder
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.data.records import data_flag, expand
-from pipelines.data.tfds import TFDS
+from pipelines.core.progress import say
+from pipelines.core.records import EMBEDDED, data_flag, expand
+from pipelines.core.run import find_run, try_file, user_path
+from pipelines.core.spec import Recipe
+from pipelines.core.tfds import TFDS
 from pipelines.experiments.prompts import Prompt, Trials
-from pipelines.progress import say
-from pipelines.recipes import EMBEDDED, Recipe
-from pipelines.runs import find_run, try_file, user_path
 from tfattn.errors import InputError
 
 
@@ -62,9 +62,9 @@ class FewShot:
         train = self._table("train", self.data.train) if self.data.train else None
         title = self._title(run.folder.resolve().name)
         import_tensorflow()
+        from pipelines.core.finished import open_finished
         from pipelines.experiments.fewshot import few_shot
         from pipelines.experiments.fewshot_report import draw_accuracy, print_accuracy
-        from pipelines.inference.finished import open_finished
 
         done = open_finished(self.run_)
         found = few_shot(done, test, train, self.trials, self.prompt, self.batch)
@@ -82,7 +82,7 @@ class FewShot:
         return f"{run[:40]} on {names[0][:40]}{more}"
 
     def _table(self, flag, files):
-        from pipelines.data.tables import read_table
+        from pipelines.core.tables import read_table
 
         for name in files:
             if name == EMBEDDED or name.startswith(TFDS):

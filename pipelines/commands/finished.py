@@ -3,15 +3,18 @@
 Nothing here imports Keras or TensorFlow at the top: help is answered at once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipelines.commands.flags import check_files
+from pipelines.commands.derived import derived
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.recipes import Recipe
-from pipelines.runs import find_run, try_file, user_path
+from pipelines.core.records import check_files
+from pipelines.core.run import find_run, user_path
+from pipelines.core.spec import Options, Recipe, expect
+from pipelines.domains import tasks
+from pipelines.text.spec import TextTask
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -38,42 +41,28 @@ class Evaluate:
     run_: RunFolder  # directory of a finished run
     data: EvaluateData = EvaluateData()
     batch: int = 64  # rows at a time
-    # Of a causal model: rows overlap, and each has so many new tokens; none: rows side by side. The
-    # smaller, the more context tokens have, and the longer it takes.
-    stride: int | None = None
-    # Of targets that are written: beginnings that are followed at once; 1 = the likeliest token.
-    beams: int = 4
-    # Where BLEU by the length of the source is drawn, a .png.
-    picture: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Evaluate, and return what to print."""
         if self.batch < 1:
             raise InputError(f"batch: expected at least 1. Received: {self.batch}.")
-        if self.stride is not None and self.stride < 1:
-            raise InputError(f"stride: expected at least 1. Received: {self.stride}.")
-        Sampling(beams=self.beams)
         find_run(self.run_, finished=True)
-        # A folder is what images come from, and else an error that is told when it is read.
+        # A folder is what images come from, and else an error that is said when it is read.
         folders = [name for name in self.data.files if user_path(name).is_dir()]
         check_files("files", tuple(name for name in self.data.files if name not in folders))
-        picture = None if self.picture is None else user_path(self.picture)
-        if picture is not None:
-            if picture.suffix.lower() != ".png":
-                raise InputError(f"picture: expected a .png. Received: {self.picture}.")
-            try_file(picture, "picture", "a picture")
+        options = given_options(self)
         import_tensorflow()
-        from pipelines.inference.evaluate import evaluate, print_table
+        from pipelines.core.evaluate import evaluate, print_table
 
-        measured = (self.data.files, self.batch, self.stride, self.beams, picture)
-        numbers = evaluate(self.run_, *measured, self.data.encoding_errors)
+        files, errors = self.data.files, self.data.encoding_errors
+        numbers = evaluate(self.run_, files, self.batch, options, errors)
         print_table(self.run_, numbers)
         return numbers
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a finished run as a SavedModel of raw strings, or pictures' bytes.
+    """Write a finished run as a SavedModel of raw strings, or of encoded images.
 
     It gives labels and probabilities, or numbers, or a vector (masked models),
 
@@ -87,16 +76,49 @@ class Export:
     run_: RunFolder  # directory of a finished run
     # Where its subfolder 1, or the next version, is written: what model servers read.
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "exported"
-    tokens: int | None = None  # written at most; none: half the context, or a target's in training
-    sampling: SamplingFlags = Sampling()
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Export, and return what to print."""
         find_run(self.run_, finished=True)
+        options = given_options(self)
         import_tensorflow()
-        from pipelines.inference.export import export
+        from pipelines.core.export import export
 
-        return export(self.run_, self.out, self.tokens, self.sampling)
+        return export(self.run_, self.out, options)
+
+
+def evaluate_command() -> type[Evaluate]:
+    """Return the command with the options of all tasks."""
+    return _with_options(Evaluate, [task.evaluate_options for task in tasks().values()])
+
+
+def export_command() -> type[Export]:
+    """Return the command with the options of all tasks."""
+    return _with_options(Export, [task.export_options for task in tasks().values()])
+
+
+def given_options(command: Any) -> dict[str, Any]:
+    """Return the options that differ from their defaults, by name, once they are checked."""
+    given: dict[str, Any] = {}
+    for value in vars(command).values():
+        if isinstance(value, Options):
+            value.check()
+            default = type(value)()
+            named = {option.name: getattr(value, option.name) for option in fields(value)}
+            given |= {n: x for n, x in named.items() if x != getattr(default, n)}
+    return given
+
+
+def _with_options(base: type, kinds: list[type[Options]]) -> Any:
+    own: dict[str, Any] = {
+        kind.__name__.removesuffix("Options").lower(): (
+            Annotated[kind, tyro.conf.OmitArgPrefixes],
+            kind(),
+        )
+        for kind in dict.fromkeys(kinds)
+        if fields(kind)
+    }
+    return derived(base, own)
 
 
 @dataclass(frozen=True)
@@ -117,8 +139,8 @@ class Fill:
                 raise InputError(f"{name}: expected at least 1. Received: {value}.")
         find_run(self.run_, finished=True)
         import_tensorflow()
-        from pipelines.inference.fill import fill
-        from pipelines.inference.finished import open_finished
+        from pipelines.core.finished import open_finished
+        from pipelines.text.fill import fill
 
         done = open_finished(self.run_)
         return {text: fill(done, text, self.top) for text in self.text}
@@ -149,10 +171,13 @@ class Generate:
             raise InputError(f"seed: expected 0 to 2**32 - 1. Received: {self.seed}.")
         find_run(self.run_, finished=True)
         import_tensorflow()
-        from pipelines.inference.finished import open_finished
-        from pipelines.inference.generate import generate
-        from pipelines.progress import texts
+        from pipelines.core.finished import open_finished
+        from pipelines.core.progress import texts
+        from pipelines.text.documents import tokenizer_of
+        from pipelines.text.generate import generate
 
         done = open_finished(self.run_)
-        with texts([prompt + done.delimiter for prompt in self.prompt]) as show:
+        tokenizer_of(done)  # refuses other models than those of text
+        delimiter = expect(done.task, TextTask).prompt_format().delimiter
+        with texts([prompt + delimiter for prompt in self.prompt]) as show:
             return generate(done, self.prompt, self.tokens, self.sampling, self.seed, show)

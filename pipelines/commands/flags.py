@@ -15,39 +15,9 @@ from typing import Any
 import tyro
 from tyro import constructors
 
-from pipelines import recipes
-from pipelines.data.records import data_flag, expand
-from pipelines.data.tfds import TFDS
 from tfattn.errors import InputError
+from tfattn.models.model_config import ModelConfig
 
-# What the classes of a recipe are called among the flags.
-GROUPS = {
-    "TransformerConfig": "model.",
-    "TextData": "data.",
-    "TableData": "data.",
-    "PairData": "data.",
-    "ImageData": "data.",
-    "ImagePreprocessing": "data.",
-    "Augment": "data.augment.",
-    "MaskedLM": "objective.",
-    "CausalLM": "objective.",
-    "SpanCorruption": "objective.",
-    "TextInfilling": "objective.",
-    "Translation": "objective.",
-    "MaskedImages": "objective.",
-    "EncoderDecoderConfig": "model.",
-    "RecurrentConfig": "model.",
-    "VisionConfig": "model.",
-    "Classification": "classify.",
-    "Regression": "regress.",
-    "TextToText": "text2text.",
-    "ImageClassification": "image.",
-    "TrainConfig": "train.",
-    "MonitorConfig": "monitor.",
-    "Sampling": "",
-    "Trials": "",
-    "Prompt": "",
-}
 NONE = "none"
 
 
@@ -66,21 +36,21 @@ def parse(kind: type, words: list[str], prog: str, default: Any = None) -> Any:
         cause: BaseException | None = stop
         while cause is not None:  # tyro puts a box around what our classes say
             if isinstance(cause, InputError):
-                raise InputError(as_flag(str(cause))) from None
+                raise InputError(as_flag(str(cause), prefixes(kind, default))) from None
             cause = cause.__context__
         sys.stderr.write(complaint.getvalue())
         raise
 
 
-def glance(kind: type, words: list[str]) -> Any:
+def parse_leniently(kind: type, words: list[str]) -> Any:
     """Return the command as its class has the defaults, or None where the words are no command.
 
     Flags that it does not know are passed over: they may be those of the preset's objective. Where
     a flag of a group has a bad value, all of these are: it is told in the second reading.
     """
     silent = io.StringIO()
-    asked = [word for word in words if word not in ("-h", "--help")]
-    for given in (asked, _without_groups(asked)):
+    asking = [word for word in words if word not in ("-h", "--help")]
+    for given in (asking, _without_groups(asking)):
         with (
             contextlib.suppress(SystemExit, InputError),
             contextlib.redirect_stderr(silent),
@@ -96,10 +66,47 @@ def is_given(words: list[str], flag: str) -> bool:
     return any(word.partition("=")[0].replace("_", "-") == flag for word in words)
 
 
-def as_flag(message: str) -> str:
-    """Name the flag where a message names the field of a class."""
+def prefixes(kind: type, command: Any = None) -> dict[str, str]:
+    """Return what flags of each Spec of a command begin with, by the name of its class.
+
+    Args:
+        kind: class of the command.
+        command: with the values of its fields; None = their defaults.
+    """
+    found = dict.fromkeys(_names_below(ModelConfig), "model.")
+    _collect(kind, command, "", found)
+    return found
+
+
+def _collect(kind: type, instance: Any, prefix: str, found: dict[str, str]) -> None:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        value = field.default if instance is None else getattr(instance, field.name)
+        if isinstance(value, type) or not dataclasses.is_dataclass(value):
+            continue
+        markers = typing.get_args(hints[field.name])[1:]
+        own = "" if tyro.conf.OmitArgPrefixes in markers else f"{field.name.replace('_', '-')}."
+        found[type(value).__name__] = prefix + own
+        _collect(type(value), value, prefix + own, found)
+
+
+def _names_below(kind: type) -> list[str]:
+    below = kind.__subclasses__()
+    return [kind.__name__, *(name for each in below for name in _names_below(each))]
+
+
+def as_flag(message: str, prefixes: dict[str, str]) -> str:
+    """Name the flag where a message names the field of a class.
+
+    Args:
+        message: of an InputError.
+        prefixes: of the command, by the name of each class.
+    """
     name, dot, rest = message.partition(".")
-    return f"{GROUPS[name]}{rest}" if dot and name in GROUPS else message
+    if not dot or name not in prefixes:
+        return message
+    field, colon, said = rest.partition(":")
+    return f"{prefixes[name]}{field}{colon}{said}"
 
 
 def registry() -> constructors.ConstructorRegistry:
@@ -118,6 +125,8 @@ def registry() -> constructors.ConstructorRegistry:
             return None
         inner = constructors.PrimitiveTypeInfo.make(kind, info.markers)
         spec: Any = constructors.ConstructorRegistry.get_primitive_spec(inner)
+        if not isinstance(spec, constructors.PrimitiveConstructorSpec):
+            return None  # a group of flags
         return dataclasses.replace(
             spec,
             choices=None if spec.choices is None else (*spec.choices, NONE),
@@ -146,10 +155,3 @@ def _without_groups(words: list[str]) -> list[str]:
         if not grouped:
             kept.append(word)
     return kept
-
-
-def check_files(flag: str, files: tuple[str, ...]) -> None:
-    """Complain at once of files that are not there, before anything slow."""
-    with data_flag(flag):
-        if not recipes.is_embedded(files):
-            expand([name for name in files if not name.startswith(TFDS)])

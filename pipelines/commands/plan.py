@@ -8,16 +8,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pipelines.defaults import RECIPES
+from pipelines.domains import presets
 from pipelines.experiments import plan
-from pipelines.recipes import MaskedLM, SpanCorruption
+from pipelines.text.spec import MaskedLM, SpanCorruption
 from tfattn.errors import InputError
 from tfattn.families import PRESETS, pretraining_head
-from tfattn.models.config import Classify, EncoderDecoderConfig, Head
-from tfattn.models.model_config import ModelConfig, position_limit
-from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.models.config import Classify
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.models.step import Step
-from tfattn.models.vision_config import VisionConfig
 from tfattn.spec import unknown
 
 CLASSES = 1000  # of images, as ImageNet has
@@ -75,7 +73,7 @@ class Plan:
             raise InputError(f"preset: {unknown('preset', self.preset, PRESETS)}")
         self._check()
         config = PRESETS[self.preset]
-        images = isinstance(config, VisionConfig)
+        images = config.reads == "images"
         head = Classify(classes=CLASSES, pool="first") if images else pretraining_head(self.preset)
         step, cluster = self._step(config), self._cluster()
         asked = plan.Asked(
@@ -122,14 +120,14 @@ class Plan:
         flops = known.flops if self.flops is None else self.flops
         return plan.Cluster(self.devices, memory * plan.GIB, flops, self.utilisation)
 
-    def _step(self, config: ModelConfig) -> Step:
+    def _step(self, config: Any) -> Step:
         """Return what a step reads, without its rows."""
-        pair = isinstance(config, EncoderDecoderConfig | RecurrentConfig)
-        if isinstance(config, VisionConfig):
+        pair = config.writes == "target"
+        if config.reads == "images":
             self._unexpected("length", "images, whose patches are those of the preset")
             self._unexpected("target", "images")
             return Step(1, classes=CLASSES)
-        objective = RECIPES[self.preset].objective
+        objective = presets()[self.preset].objective
         length = config.max_length if self.length is None else self.length
         if not pair:
             self._unexpected("target", "one stack, that reads and writes the same row")
@@ -139,7 +137,7 @@ class Plan:
             target = round(length * objective.rate * (1 + 1 / objective.span)) + 1
         else:
             target = length
-        limit = position_limit(config) if not isinstance(config, RecurrentConfig) else None
+        limit = config.max_positions()
         for flag, value in (("length", length), ("target", target)):
             if limit is not None and value > limit:
                 raise InputError(
@@ -172,7 +170,7 @@ class Plan:
             "microbatch": layout.microbatch,
             "accumulate": layout.accumulate,
             "batch": layout.batch,
-            "length": config.places(step) if isinstance(config, VisionConfig) else step.length,
+            "length": step.length or config.places(step),
             "target": step.target,
             "memory_gib": {**parts, "total": layout.memory.total / plan.GIB},
             "step_flops": time.step_flops,
@@ -189,7 +187,7 @@ class Plan:
 def _print_memory(name, memory, limit):
     from rich.table import Table
 
-    from pipelines.progress import console
+    from pipelines.core.progress import console
 
     shown = Table("memory of a device", "GiB", "", title=name)
     shown.columns[1].justify = "right"
@@ -208,7 +206,7 @@ def _print_memory(name, memory, limit):
 def _print_run(asked: Plan, found):
     from rich.table import Table
 
-    from pipelines.progress import console
+    from pipelines.core.progress import console
 
     rows = f"{found['batch']:,} rows = {found['step_tokens']:,} tokens"
     layout = f"{found['data_replicas']} x {found['model_shards']}"

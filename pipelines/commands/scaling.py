@@ -9,12 +9,12 @@ from typing import Annotated, Any, cast
 import tyro
 
 from pipelines.commands import flags
-from pipelines.commands.flags import check_files
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.defaults import RECIPES
+from pipelines.core.run import user_path
+from pipelines.core.train_config import TrainConfig
 from pipelines.experiments import ladder
-from pipelines.recipes import TextData, TrainConfig
-from pipelines.runs import user_path
+from pipelines.text.presets import PRESETS
+from pipelines.text.sources import TextData
 from tfattn.errors import InputError
 
 LADDER = ("nanogpt-tiny",)  # minutes on two cores
@@ -40,10 +40,10 @@ class Scaling:
     seeds: int = 1  # repetitions of each run, from --train.seed on
     # Of the run directories, the picture and scaling.json; the same command again goes on.
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/scaling"
-    data: TextData = cast(TextData, RECIPES[LADDER[0]].data)  # one corpus and vocabulary for all
+    data: TextData = cast(TextData, PRESETS[LADDER[0]].data)  # one corpus and vocabulary for all
     # The same for all sizes, but for the rate unless --train.rate is given: each preset has its
     # own, and a width that of the preset times the preset's width over it.
-    train: TrainConfig = RECIPES[LADDER[0]].train
+    train: TrainConfig = PRESETS[LADDER[0]].train
     own_rates: Annotated[bool, tyro.conf.Suppress] = True  # whether --train.rate is not given
 
     def rungs(self) -> list[ladder.Rung]:
@@ -63,8 +63,7 @@ class Scaling:
         out = user_path(self.out)
         rungs = self.rungs()
         ladder.check_folder(out)
-        check_files("files", self.data.files)
-        check_files("validation", self.data.validation)
+        self.data.check_sources()
         import_tensorflow()
         from pipelines.experiments.scaling import scaling
 
@@ -74,7 +73,7 @@ class Scaling:
 def scaling_defaults(seen: Scaling | None, words: list[str]) -> Scaling:
     """Return the flags' defaults: data and steps of the first preset in `words`."""
     found = Scaling(own_rates=not flags.is_given(words, "--train.rate"))
-    recipe = RECIPES.get(seen.presets[0]) if seen is not None and seen.presets else None
-    if recipe is None or not isinstance(recipe.data, TextData):  # which is told later
+    recipe = PRESETS.get(seen.presets[0]) if seen is not None and seen.presets else None
+    if recipe is None or recipe.objective.data is not TextData:  # which is told later
         return found
     return replace(found, data=cast(TextData, recipe.data), train=recipe.train)

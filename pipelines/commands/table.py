@@ -7,151 +7,209 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipelines import recipes
 from pipelines.commands import flags
 from pipelines.commands.fewshot import FewShot
-from pipelines.commands.finished import Evaluate, Export, Fill, Generate
+from pipelines.commands.finished import Fill, Generate, evaluate_command, export_command
+from pipelines.commands.overrides import overrides_of
 from pipelines.commands.plan import Plan
 from pipelines.commands.scaling import Scaling, scaling_defaults
-from pipelines.commands.train import Demo, Finetune, Presets, Pretrain
-from pipelines.commands.translate import Translate
-from pipelines.defaults import (
-    FINETUNE_IMAGES,
-    FINETUNE_T5,
-    GO_ON_T5,
-    OBJECTIVES,
-    RECIPES,
-    TASKS,
+from pipelines.commands.train import (
+    Demo,
+    Presets,
+    Pretrain,
+    field_of,
+    finetune_command,
+    pretrain_command,
 )
-from pipelines.recipes import DATA, ImageData, PairData, Recipe, TableData, TextData
+from pipelines.commands.translate import Translate
+from pipelines.core.spec import Recipe, Task
+from pipelines.core.train_config import TrainConfig
+from pipelines.domains import presets, tasks
+from tfattn.descriptions import describe
 from tfattn.errors import InputError
-from tfattn.families import FORMATS
-from tfattn.models.config import EncoderDecoderConfig
-from tfattn.models.vision_config import VisionConfig
-
-COMMANDS = {
-    "pretrain": Pretrain,
-    "finetune": Finetune,
-    "evaluate": Evaluate,
-    "export": Export,
-    "fewshot": FewShot,
-    "fill": Fill,
-    "generate": Generate,
-    "plan": Plan,
-    "presets": Presets,
-    "demo": Demo,
-    "scaling": Scaling,
-    "translate": Translate,
-}
 
 
-def defaults(name: str, words: list[str]) -> tuple[Any, Recipe | None]:
-    """Return the command's defaults, and the recipe of `--from`, as it or the preset has them.
+def commands() -> dict[str, Any]:
+    """Return the commands by name, with the flags of all registered tasks."""
+    return {
+        "pretrain": pretrain_command(),
+        "finetune": finetune_command(),
+        "evaluate": evaluate_command(),
+        "export": export_command(),
+        "fewshot": FewShot,
+        "fill": Fill,
+        "generate": Generate,
+        "plan": Plan,
+        "presets": Presets,
+        "demo": Demo,
+        "scaling": Scaling,
+        "translate": Translate,
+    }
+
+
+class Parsing(NamedTuple):
+    """How the words of a command are read: its class, its defaults, and the recipe of `--from`."""
+
+    kind: Any
+    default: Any = None
+    base: Recipe | None = None
+
+
+def parsing(name: str, words: list[str]) -> Parsing:
+    """Return how a command is read, as its preset, its task or the recipe of `--from` decides.
 
     Raises:
         InputError: no such recipe, or one of another command.
     """
-    seen = flags.glance(COMMANDS[name], words)
-    given, repeated = getattr(seen, "from_", None), None
-    preset = RECIPES.get(getattr(seen, "preset", None) or "")
-    if given is not None:
-        found, repeated = _repeat(name, given)
-    elif name == "scaling":
-        found = scaling_defaults(seen, words)
-    elif name == "pretrain" and preset is not None:
-        own: dict[str, Any] = {"data": preset.data, "train": preset.train}
-        found = Pretrain(**own, objective=preset.objective)
-    elif name == "pretrain" and getattr(seen, "init", None):
-        folder = Path(seen.init).expanduser()
-        found = _going_on(folder)
-        found = replace(found, train=GO_ON_T5) if _is_t5(folder) else found
-    elif name == "finetune" and getattr(seen, "task", None) == "image":
-        found = Finetune(task="image", data=ImageData(), train=FINETUNE_IMAGES)
-    elif name == "finetune" and getattr(seen, "init", None) and _is_t5(Path(seen.init)):
-        found = Finetune(train=FINETUNE_T5)
+    kind = commands()[name]
+    seen = flags.parse_leniently(kind, words)
+    if name == "scaling":
+        return _without_steps(Parsing(kind, scaling_defaults(seen, words)), words)
+    if name == "pretrain":
+        return _without_steps(_pretraining(kind, seen, words), words)
+    if name == "finetune":
+        return _without_steps(_finetuning(seen, words), words)
+    return Parsing(kind)
+
+
+def _without_steps(parsing: Parsing, words: list[str]) -> Parsing:
+    """Return the defaults by epochs where these are given, unless the steps are given too."""
+    default = parsing.default
+    if default is None or not flags.is_given(words, "--train.epochs"):
+        return parsing
+    default = replace(default, train=replace(default.train, steps=None))
+    return parsing._replace(default=default)
+
+
+def _pretraining(kind: type[Pretrain], seen: Any, words: list[str]) -> Parsing:
+    repeated, preset = None, presets().get(getattr(seen, "preset", None) or "")
+    if getattr(seen, "from_", None) is not None:
+        found, repeated = _repeated(kind, seen.from_)
+        _refuse_other_fields(repeated, words)
+    elif preset is not None:
+        overrides = {} if preset.model is None else {"model": overrides_of(preset.model)}
+        own: dict[str, Any] = {"data": preset.data, "train": preset.train, **overrides}
+        found = kind(**own, objective=preset.objective)
+        _refuse_other_fields(preset, words)
+    elif getattr(seen, "init", None):
+        found = _continuing(kind, Path(seen.init).expanduser())
     else:
-        return None, None
-    if flags.is_given(words, "--train.epochs"):  # instead of the steps, unless both are given
-        found = replace(found, train=replace(found.train, steps=None))
-    task = getattr(seen, "task", None) if name == "pretrain" else None
-    return (found if task is None else _of_task(found, task)), repeated
+        return Parsing(kind)
+    task = tasks("pretrain").get(getattr(seen, "task", None) or "")
+    return Parsing(kind, found if task is None else _of_task(found, task, preset), repeated)
 
 
-def _of_task(found, task):
-    """Return the defaults with the objective of this name, and with data of its kind."""
-    objective = OBJECTIVES.get(task)
-    if objective is None:  # an unknown one is told later
+def _of_task(found: Any, task: type[Task], preset: Recipe | None) -> Any:
+    """Return the defaults with another task, and with data of its kind."""
+    if isinstance(found.objective, task):
         return found
-    if isinstance(found.objective, type(objective)):
-        return found
-    kind = DATA[type(objective)]
-    if isinstance(found.data, kind):
+    objective: Task = task() if preset is None else task().for_preset(preset)
+    if isinstance(found.data, task.data):
         return replace(found, objective=objective)
-    if kind is not TextData:
-        return replace(found, objective=objective, data=kind())
-    # From pairs to texts: in the same vocabulary, and in rows that are all of one length.
-    algorithm: Any = getattr(found.data, "algorithm", TextData().algorithm)
-    data, train = TextData(algorithm=algorithm), replace(found.train, batch_tokens=None)
-    return replace(found, objective=objective, data=data, train=train)
+    # Rows that are all of one length, unless a flag asks for others.
+    train = replace(found.train, batch_tokens=None)
+    return replace(found, objective=objective, data=task.data.like(found.data), train=train)
 
 
-def _going_on(folder):
-    """Return the defaults of pretraining that goes on from a folder: its objective and its rows."""
+def _continuing(kind: type[Pretrain], folder: Path) -> Any:
+    """Return the defaults of pretraining that continues from a folder: its task and its rows."""
+    described = describe(_model_folder(folder))
+    family = None if described is None else described[0].family
     if (folder / "recipe.json").exists():
         recipe = Recipe.load(folder / "recipe.json")
-        if isinstance(recipe.data, TextData):
-            new = TextData()
-            data = replace(recipe.data, files=new.files, validation=(), tokenizer=None)
-            return Pretrain(objective=recipe.objective, data=data)
-        if isinstance(recipe.data, ImageData):
-            images = replace(recipe.data, images=ImageData().images, validation=())
-            return Pretrain(objective=recipe.objective, data=images)
-        if isinstance(recipe.data, PairData):
-            pairs = replace(recipe.data, train=PairData().train, validation=(), tokenizer=None)
-            return Pretrain(objective=recipe.objective, data=pairs)
-    try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        heads = described.get("heads", ())
-        causal = any(h.get("spec") == "Tokens" and not h.get("transform", True) for h in heads)
-        kind = FORMATS.get(described.get("model_type"))
-    except (OSError, ValueError, AttributeError):
-        return Pretrain()  # what is wrong with it is told when it is read
-    config = described.get("config", {})
-    spec = config.get("spec") if isinstance(config, dict) else None
-    if spec == "VisionConfig" or kind is not None and isinstance(kind.base, VisionConfig):
-        return Pretrain(objective=recipes.MaskedImages(), data=ImageData())
-    pair = spec == "EncoderDecoderConfig"
-    if pair or kind is not None and isinstance(kind.base, EncoderDecoderConfig):
-        return Pretrain(objective=recipes.SpanCorruption())
-    causal = causal or kind is not None and not any(head.transform for head in kind.tokens)
-    return Pretrain(objective=recipes.CausalLM()) if causal else Pretrain()
+        if "pretrain" in recipe.objective.stages:
+            task, data = recipe.objective, recipe.data.without_sources()
+            return kind(objective=task, data=data, train=_pretraining_of(type(task), family))
+    if described is None:
+        return kind()  # what is wrong with it is said when it is read
+    fitting = (task for task in tasks("pretrain").values() if task.continues(*described))
+    task = next(fitting, None)
+    if task is None:
+        return kind()
+    return kind(objective=task(), data=task.data(), train=_pretraining_of(task, family))
 
 
-def _is_t5(folder):
-    """Return whether a run or another folder holds a T5, which moves by shares of its weights."""
-    folder = folder.expanduser()
-    model = folder / "model" if (folder / "recipe.json").exists() else folder
-    try:
-        described = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        encoder = described.get("config", {}).get("encoder", {})
-        return described.get("model_type") == "t5" or encoder.get("score_scale") == 1.0
-    except (OSError, ValueError, AttributeError):
-        return False  # what is wrong with it is told when it is read
+def _pretraining_of(task: type[Task], family: str | None) -> TrainConfig:
+    return task.family_defaults.get(family or "", TrainConfig())
 
 
-def _repeat(name, given):
+def _finetuning(seen: Any, words: list[str]) -> Parsing:
+    recipe = None if getattr(seen, "from_", None) is None else Recipe.load(seen.from_)
+    if recipe is not None:
+        task = type(recipe.objective)
+        if "finetune" not in task.stages:
+            raise _other_command(seen.from_, "finetune", recipe)
+        default = finetune_command(task.name)(
+            **_shared(recipe, seen.from_),
+            **{"task": task.name, field_of(task.name): recipe.objective},
+        )
+        return Parsing(type(default), default)
+    task = tasks("finetune").get(getattr(seen, "task", ""))
+    kind = finetune_command(None if task is None else task.name)
+    if task is None:
+        return Parsing(kind)
+    _refuse_other_tasks(task, words)
+    init = getattr(seen, "init", None)
+    described = describe(_model_folder(Path(init).expanduser())) if init else None
+    family = None if described is None else described[0].family
+    train = task.family_defaults.get(family or "", task.defaults)
+    named: dict[str, Any] = {"task": task.name}
+    return Parsing(kind, kind(**named, data=task.data(), train=train))
+
+
+def _model_folder(folder: Path) -> Path:
+    return folder / "model" if (folder / "recipe.json").exists() else folder
+
+
+def _refuse_other_tasks(task: type[Task], words: list[str]) -> None:
+    """Refuse flags of another task by name; others that are unknown are said when all are read."""
+    for word in words:
+        group = word.removeprefix("--").partition(".")[0] if word.startswith("--") else ""
+        if group != task.name and group in tasks("finetune"):
+            raise InputError(f"{group}: expected no such flags, for the task is {task.name}.")
+
+
+def _refuse_other_fields(recipe: Recipe, words: list[str]) -> None:
+    """Refuse flags of fields that other models have and this one has not."""
+    if recipe.model is None:
+        return
+    others = {name for preset in presets().values() for name in _overridable(preset)}
+    others -= _overridable(recipe)
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--model.").replace("-", "_")
+        if flag.startswith("--model.") and name.removeprefix("no_") in others:
+            raise InputError(
+                f"model.{name}: expected none, for a {type(recipe.model).__name__} has no such "
+                f"field. Received: {value if equals else following}."
+            )
+
+
+def _overridable(recipe: Recipe) -> set[str]:
+    return set() if recipe.model is None else set(vars(overrides_of(recipe.model)))
+
+
+def _repeated(kind: type[Pretrain], given: str) -> tuple[Any, Recipe]:
     recipe = Recipe.load(given)
+    if "pretrain" not in recipe.objective.stages:
+        raise _other_command(given, "pretrain", recipe)
+    overrides: dict[str, Any] = {}
+    if recipe.model is not None:
+        overrides["model"] = overrides_of(recipe.model)
+    return kind(**_shared(recipe, given), **overrides, objective=recipe.objective), recipe
+
+
+def _shared(recipe: Recipe, given: str) -> dict[str, Any]:
     own: dict[str, Any] = {"data": recipe.data, "train": recipe.train}
-    own |= {"monitor": recipe.monitor, "init": recipe.init, "fresh": recipe.fresh, "from_": given}
-    kind = type(recipe.objective)
-    if name == "pretrain" and not isinstance(recipe.data, TableData):
-        return Pretrain(**own, objective=recipe.objective), recipe
-    task = {type(objective): task for task, objective in TASKS.items()}.get(kind)
-    if name == "finetune" and task is not None:
-        return Finetune(**own, **{"task": task, task: recipe.objective}), None
-    raise InputError(f"{given}: expected a recipe of {name}. Received one of {kind.__name__}.")
+    own |= {"monitor": recipe.monitor, "init": recipe.init, "fresh": recipe.fresh}
+    return {**own, "from_": given}
+
+
+def _other_command(given: str, command: str, recipe: Recipe) -> InputError:
+    kind = type(recipe.objective).__name__
+    return InputError(f"{given}: expected a recipe of {command}. Received one of {kind}.")
 
 
 def as_json(result: dict[str, Any]) -> str:
@@ -159,7 +217,7 @@ def as_json(result: dict[str, Any]) -> str:
     return json.dumps(_strict(result), allow_nan=False)
 
 
-def _strict(value):
+def _strict(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _strict(held) for name, held in value.items()}
     if isinstance(value, list | tuple):

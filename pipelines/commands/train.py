@@ -1,44 +1,42 @@
 """The commands that train, and their flags: pretrain, finetune, demo; and the list of presets.
 
-Flags are dataclasses: their types are the flags, and the comments behind them the help. Nothing
-here imports Keras or TensorFlow at the top: help is answered at once.
+Flags are dataclasses: their types are the flags, and the comments behind them the help. Those of
+tasks, data and models come from the registry. Nothing here imports Keras or TensorFlow at the top:
+help is answered at once.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, cast
 
 import tyro
 
-from pipelines import recipes
-from pipelines.commands.flags import check_files
+from pipelines.commands.derived import derived
+from pipelines.commands.overrides import ModelOverrides, overrides_of
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.defaults import FINETUNE, OBJECTIVES, RECIPES, TASKS
-from pipelines.recipes import (
-    ImageData,
-    ModelOverrides,
-    MonitorConfig,
-    PairData,
-    Recipe,
-    TableData,
-    TextData,
-)
+from pipelines.core.spec import Data, Recipe, Stage, Task
+from pipelines.core.train_config import MonitorConfig, TrainConfig
+from pipelines.domains import presets, tasks
 from tfattn.errors import InputError
-from tfattn.models.model_config import changed
-from tfattn.models.vision_config import VisionConfig
 from tfattn.spec import unknown
 
 From = Annotated[str | None, tyro.conf.arg(name="from", metavar="RECIPE.JSON")]
 Folder = Annotated[str | None, tyro.conf.arg(metavar="FOLDER")]
-Task = Annotated[str | None, tyro.conf.arg(metavar="TASK")]
 PresetName = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[PRESET]")]
+FIRST_PRESET, FIRST_TASK = "bert-mini", "classify"  # whose flags are shown where none is named
+
+
+def task_word(stage: Stage) -> Any:
+    """Return the help of a flag that names a task of this stage."""
+    words = ", ".join(tasks(stage))
+    return tyro.conf.arg(metavar="TASK", help=f"What to learn: {words}.")
 
 
 @dataclass(frozen=True)
 class Pretrain:
     """Train a model on raw text, on pairs of texts such as translations, or on images.
 
-    Before --help a preset shows the flags of its own data and objective.
+    Before --help a preset shows the flags of its own data, objective and model.
 
     Example: python -m pipelines pretrain bert-mini
     --data.files 'corpus/*.txt' --out runs/mine
@@ -55,105 +53,132 @@ class Pretrain:
     init: Folder = None  # a run, a saved model or a published checkpoint to go on from
     fresh: bool = False  # take only shape and vocabulary from --init
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
-    # What to learn: masked-lm, causal-lm, span-corruption, text-infilling, prefix-lm, translation;
-    # of images masked-images, image-classification; none: what the preset is for.
-    task: Task = None
-    model: ModelOverrides = ModelOverrides()  # fields of the preset to change; none: as it has them
-    data: recipes.Data = TextData()  # that of the preset
-    objective: recipes.Objective = recipes.MaskedLM()  # that of the preset
-    train: recipes.TrainConfig = recipes.TrainConfig()
+    task: str | None = None  # none: what the preset is for
+    data: Data = field(default_factory=lambda: presets()[FIRST_PRESET].data)  # that of the preset
+    # That of the preset.
+    objective: Task = field(default_factory=lambda: presets()[FIRST_PRESET].objective)
+    train: TrainConfig = TrainConfig()
     monitor: MonitorConfig = MonitorConfig()
+    model: ModelOverrides = field(default_factory=lambda: preset_overrides(FIRST_PRESET))
 
     def recipe(self, base: Recipe | None) -> Recipe:
         """Return the whole run as data; `base` is the recipe that is repeated."""
-        config = head = None
+        config = None
         if self.init is None:
             if self.preset is not None:
-                base = _recipe_of(self.preset)
+                base = preset_recipe(self.preset)
             if base is None or base.model is None:
-                listed = ", ".join(RECIPES)
+                listed = ", ".join(presets())
                 raise InputError(f"preset: expected --init, --from or one of: {listed}.")
-            config, head, data = base.model, base.head, self.data
-            if isinstance(data, TextData | PairData) and not isinstance(config, VisionConfig):
-                if self.preset is not None:  # room for what the data has, no more
-                    config = changed(config, max_length=data.length)
-                config = changed(config, vocab_size=data.vocab_size)
+            self.objective.check_model(base.model, "model")
+            config = self.data.size_model(base.model, is_preset=self.preset is not None)
             config = self.model.apply(config)
-        elif self.preset is not None or self.model != ModelOverrides():
+        elif self.preset is not None or self.model.given():
             raise InputError(
                 "init: expected no preset and no --model flags beside it, "
                 f"for the model is that of {self.init}. Received them."
             )
-        return Recipe(
-            config, self.objective, self.data, self.train, self.monitor, self.init, self.fresh, head
-        )
+        train, monitor = self.train, self.monitor
+        return Recipe(config, self.objective, self.data, train, monitor, self.init, self.fresh)
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
-        if self.task is not None and self.task not in OBJECTIVES:
-            raise InputError(f"task: {unknown('task', self.task, OBJECTIVES)}")
+        if self.task is not None and self.task not in tasks("pretrain"):
+            raise unknown_task(self.task, "pretrain")
         recipe = self.recipe(base)
-        if not isinstance(self.data, ImageData):  # of which folders are files
-            for flag in ("files", "train", "validation"):
-                check_files(flag, getattr(self.data, flag, ()))
-        import_tensorflow()
-        from pipelines.training.train import train
-
         out = f"runs/{self.preset or 'pretrained'}" if self.out is None else self.out
-        return {"run": out, **train(recipe, out)}
+        return _train(recipe, out)
 
 
 @dataclass(frozen=True)
 class Finetune:
-    """Train a model that starts from another on labelled texts or images.
+    """Train a model that starts from another on labelled examples.
+
+    Before --help a task shows the flags of its own.
 
     Example: python -m pipelines finetune classify --init runs/mine
     --data.train train.tsv --data.validation val.tsv --out runs/reviews
 
-    Example: python -m pipelines finetune image --data.images pictures
-    --init runs/vit --out runs/kinds
+    Example: python -m pipelines finetune image-classification
+    --data.images pictures --init runs/vit --out runs/kinds
     """
 
-    # What to learn: the class of a text, a number for it, a text that answers it, or the class of
-    # an image.
-    task: tyro.conf.Positional[Literal["classify", "regress", "text2text", "image"]] = "classify"
+    task: tyro.conf.Positional[str] = FIRST_TASK
     out: Folder = None  # run directory; the same command again resumes; none: runs/TASK
     init: Folder = None  # required: a run, a saved model or a published checkpoint to start from
     fresh: bool = False  # take only shape and vocabulary from --init: does pretraining pay?
     from_: From = None  # recipe of a run to repeat, RUN/recipe.json; flags beside it win
-    data: recipes.Data = TableData()  # that of the task
-    classify: recipes.Classification = recipes.Classification()
-    regress: recipes.Regression = recipes.Regression()
-    text2text: recipes.TextToText = recipes.TextToText()
-    image: recipes.ImageClassification = recipes.ImageClassification()
-    train: recipes.TrainConfig = FINETUNE
+    data: Data = field(default_factory=lambda: tasks()[FIRST_TASK].data())  # that of the task
+    train: TrainConfig = field(default_factory=lambda: tasks()[FIRST_TASK].defaults)
     monitor: MonitorConfig = MonitorConfig()
 
     def run(self, base: Recipe | None = None) -> dict[str, Any]:
         """Train, and return what to print."""
+        if self.task not in tasks("finetune"):
+            raise unknown_task(self.task, "finetune")
         if self.init is None:
             raise InputError("init: expected a run or a folder with a model. Received none.")
-        objectives = {name: getattr(self, name) for name in TASKS}
-        objective = objectives.pop(self.task)
-        for name, other in objectives.items():
-            if other != TASKS[name]:
-                raise InputError(f"{name}: expected no such flags, for the task is {self.task}.")
-        recipe = Recipe(None, objective, self.data, self.train, self.monitor, self.init, self.fresh)
-        if isinstance(self.data, TableData):
-            for flag, files in (
-                ("train", self.data.train),
-                ("validation", recipes.held_out(self.data)),
-            ):
-                if not files:
-                    raise InputError(
-                        f"data.{flag}: expected at least one file or glob. Received none."
-                    )
-                check_files(flag, files)
-        import_tensorflow()
-        from pipelines.training.train import train
+        task = cast(Task, getattr(self, field_of(self.task)))
+        recipe = Recipe(None, task, self.data, self.train, self.monitor, self.init, self.fresh)
+        return _train(recipe, f"runs/{self.task}" if self.out is None else self.out)
 
-        out = f"runs/{self.task}" if self.out is None else self.out
-        return {"run": out, **train(recipe, out)}
+
+def pretrain_command() -> type[Pretrain]:
+    """Return the command with the names of the registered tasks in its help."""
+    return derived(Pretrain, {"task": (Annotated[str | None, task_word("pretrain")], None)})
+
+
+def finetune_command(task: str | None = None) -> type[Finetune]:
+    """Return the command with the flags of one task.
+
+    Args:
+        task: its word; None or an unknown one = the first.
+    """
+    word = task if task in tasks("finetune") else FIRST_TASK
+    kind = tasks()[word]
+    named = Annotated[str, tyro.conf.Positional, task_word("finetune")]
+    return derived(Finetune, {"task": (named, FIRST_TASK), field_of(word): (kind, kind())})
+
+
+def field_of(task: str) -> str:
+    """Return the field of the command that holds the flags of a task."""
+    return task.replace("-", "_")
+
+
+def unknown_task(word: str, stage: Stage) -> InputError:
+    """Return what to raise of a word that is no task: one that it begins is the nearest."""
+    known = tasks(stage)
+    begun = [name for name in known if word and name.startswith(f"{word}-")]
+    if len(begun) == 1:
+        listed = ", ".join(sorted(known))
+        hint = f"Did you mean {begun[0]!r}? Expected one of: {listed}."
+        return InputError(f"task: unknown task {word!r}. {hint}")
+    return InputError(f"task: {unknown('task', word, known)}")
+
+
+def preset_recipe(preset: str) -> Recipe:
+    """Return the recipe of a preset.
+
+    Raises:
+        InputError: no such preset; the nearest one is named.
+    """
+    if preset not in presets():
+        raise InputError(f"preset: {unknown('preset', preset, presets())}")
+    return presets()[preset]
+
+
+def preset_overrides(preset: str) -> ModelOverrides:
+    """Return the fields of a preset that flags may change."""
+    config = presets()[preset].model
+    return ModelOverrides() if config is None else overrides_of(config)
+
+
+def _train(recipe: Recipe, out: str) -> dict[str, Any]:
+    recipe.data.check_sources()
+    import_tensorflow()
+    from pipelines.core.train import train
+
+    return {"run": out, **train(recipe, out)}
 
 
 @dataclass(frozen=True)
@@ -170,12 +195,12 @@ class Presets:
 
         table = Table("preset", "dim", "depth", "heads", "parameters", title="presets")
         counts = {}
-        for name, recipe in RECIPES.items():
-            config = recipe.model
+        for name, recipe in presets().items():
+            config: Any = recipe.model
             if config is not None:
                 counts[name] = config.parameter_count()
-                row = (config.dim, config.depth, getattr(config, "heads", ""), f"{counts[name]:,}")
-                table.add_row(name, *map(str, row))
+                shape = (getattr(config, size, "") for size in ("dim", "depth", "heads"))
+                table.add_row(name, *map(str, shape), f"{counts[name]:,}")
         Console(stderr=True).print(table)
         return counts
 
@@ -197,9 +222,3 @@ class Demo:
         from pipelines.experiments.demo import demo
 
         return demo(Path(self.out), self.steps, self.seeds)
-
-
-def _recipe_of(preset):
-    if preset not in RECIPES:
-        raise InputError(f"preset: {unknown('preset', preset, RECIPES)}")
-    return RECIPES[preset]

@@ -11,9 +11,10 @@ import tyro
 
 from pipelines.commands.finished import RunFolder
 from pipelines.commands.quiet import import_tensorflow
-from pipelines.data.records import lines
-from pipelines.recipes import Recipe
-from pipelines.runs import find_run, try_file, user_path, write_atomically
+from pipelines.core import atomic
+from pipelines.core.records import lines
+from pipelines.core.run import find_run, try_file, user_path
+from pipelines.core.spec import Recipe
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -73,12 +74,12 @@ class Translate:
                     raise InputError(f"out: expected another file than {flag}. Received: {out}.")
             try_file(out, "out", "a file")
         import_tensorflow()
-        from pipelines.inference.finished import open_finished
-        from pipelines.inference.translate import translate
+        from pipelines.core.finished import open_finished
+        from pipelines.text.translate import translate
 
         done = open_finished(self.run_)
         found = translate(done, sources, self.tokens, sampling, self.best, attention=attention)
         if out is not None:
             texts = (" ".join(text.split()) for text in found["texts"])
-            write_atomically(out, "".join(f"{text}\n" for text in texts))
+            atomic.write_text(out, "".join(f"{text}\n" for text in texts))
         return found

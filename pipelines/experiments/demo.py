@@ -1,7 +1,7 @@
 """The main job of `make pretrain`: from nothing to a served model, and what pretraining is worth.
 
 Every step is the one that the commands take, on data that every machine has: the documentation of
-its own Python (pipelines/data/embedded/docstrings.py). The labelled task, in the manner of CoLA
+its own Python (text/data/embedded/docstrings.py). The labelled task, in the manner of CoLA
 (arXiv:1805.12471), is to tell sentences from those in which neighbouring words were swapped.
 """
 
@@ -19,19 +19,20 @@ from rich.table import Table
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from pipelines import recipes
-from pipelines.data.tables import Table as Labelled
-from pipelines.data.tables import read_table
-from pipelines.defaults import FINETUNE
-from pipelines.inference.evaluate import evaluate
-from pipelines.inference.export import export
-from pipelines.inference.fill import fill
-from pipelines.inference.finished import open_finished
-from pipelines.progress import console, say
-from pipelines.recipes import Recipe, TableData, TextData, TrainConfig
-from pipelines.runs import write_atomically
-from pipelines.training.texts import embedded_corpus
-from pipelines.training.train import train
+from pipelines.core.atomic import write_text
+from pipelines.core.evaluate import evaluate
+from pipelines.core.export import export
+from pipelines.core.finished import open_finished
+from pipelines.core.progress import console, say
+from pipelines.core.spec import Recipe
+from pipelines.core.tables import Table as Labelled
+from pipelines.core.tables import read_table
+from pipelines.core.train import train
+from pipelines.core.train_config import MonitorConfig, TrainConfig
+from pipelines.text.corpora import embedded_corpus
+from pipelines.text.fill import fill
+from pipelines.text.sources import TableData, TextData
+from pipelines.text.spec import Classification, MaskedLM
 from tfattn.families import preset
 from tfattn.mechanisms.masks import Everything, Window
 
@@ -85,7 +86,7 @@ def demo(out: Path, steps: int | None = None, seeds: int = 3) -> dict[str, Any]:
         "saved_model": str(exported / "1"),
         "seconds": round(time.monotonic() - began, 1),
     }
-    write_atomically(out / "summary.json", json.dumps(result, indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(result, indent=2) + "\n")
     _summary(result, out)
     return result
 
@@ -109,7 +110,7 @@ def pretraining(steps: int) -> Recipe:
     )
     return Recipe(
         config,
-        recipes.MaskedLM(),
+        MaskedLM(),
         TextData(length=LENGTH),
         TrainConfig(steps=steps, rate=2e-3, warmup=0.05, checkpoint_every=250),
     )
@@ -119,10 +120,17 @@ def finetuning(rate: float, seed: int, fresh: bool, init: Path, task: Path) -> R
     """Return the recipe of one fine-tuning; the two kinds differ in `fresh` alone."""
     return Recipe(
         None,
-        recipes.Classification(dropout=0.0),
+        Classification(dropout=0.0),
         TableData((str(task / "train.tsv"),), (str(task / "validation.tsv"),)),
-        replace(FINETUNE, rate=rate, seed=seed, epochs=2, compile="graph", evaluate_every=42),
-        recipes.MonitorConfig(histograms=False, attention=seed == 0),
+        replace(
+            Classification.defaults,
+            rate=rate,
+            seed=seed,
+            epochs=2,
+            compile="graph",
+            evaluate_every=42,
+        ),
+        MonitorConfig(histograms=False, attention=seed == 0),
         str(init),
         fresh,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.experiments.prompts import Prompt
-from pipelines.tokenization.tokenizer import Tokenizer
+from pipelines.text.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
 
 Examples = Sequence[tuple[str, str]]  # texts and their labels

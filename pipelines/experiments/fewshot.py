@@ -6,21 +6,24 @@ demonstrations that are drawn for it, and the likeliest label wins. The draw is 
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from pipelines.data.tables import Table, classes_of, label_ids
-from pipelines.experiments.demonstrations import contexts, draw, encoded
+from pipelines.core.api import Finished
+from pipelines.core.progress import bar
+from pipelines.core.spec import expect
+from pipelines.core.tables import Table, classes_of, label_ids
+from pipelines.experiments.demonstrations import Contexts, contexts, draw, encoded
 from pipelines.experiments.prompts import Prompt, Trials
-from pipelines.generation.scoring import Scorer
-from pipelines.inference.finished import Finished
-from pipelines.progress import bar
-from pipelines.tokenization.tokenizer import Tokenizer
+from pipelines.text.documents import tokenizer_of
+from pipelines.text.generation.scoring import Scorer
+from pipelines.text.spec import TextTask
+from pipelines.text.tokenization.tokenizer import Tokenizer
 from tfattn.errors import InputError
-from tfattn.models.config import TransformerConfig
 
 
 def normalizer(
@@ -77,64 +80,116 @@ def few_shot(
         InputError: a model of another kind, one class only, another number of words, labels that
             the vocabulary cannot tell apart, or more demonstrations than there are.
     """
-    if not isinstance(done.model.config, TransformerConfig):
-        raise InputError(
-            f"{done.run.folder}: expected a language model that continues texts, such as a GPT. "
-            "Received: a model of a source and a target."
-        )
+    _check_kind(done)
     classes, pool = classes_of(test), test if train is None else train
-    words = trials.words or classes
-    if len(words) != len(classes):
-        raise InputError(
-            f"words: expected {len(classes)}, for the classes {', '.join(classes)}. "
-            f"Received: {', '.join(words)}."
-        )
-    labels, known = label_ids(test, classes), label_ids(pool, classes)
+    words = _words(trials, classes)
+    labels, pool_labels = label_ids(test, classes), label_ids(pool, classes)
     rows = np.random.default_rng(trials.seed).permutation(len(test))[: trials.limit].tolist()
-    _check_shots(max(trials.shots), [test.texts[row] for row in rows], pool)
-    named = "words" if trials.words else f"{test.source}, labels"
-    candidates = _candidates(done.tokenizer, prompt, words, named)
-    scorer = Scorer(done.model, candidates, min(batch, len(rows)), done.prefix)
-    normalize = normalizer(scorer, done.tokenizer, prompt, trials.normalize)
-    texts, shots, results = [test.texts[row] for row in rows], sorted(set(trials.shots)), []
-
-    def trial(count, seed, advance):
-        drawn = [draw(seed, row, count, pool.texts, test.texts[row]) for row in rows]
-        shown = [[(pool.texts[i], words[known[i]]) for i in found] for found in drawn]
-        try:
-            read = contexts(done.tokenizer, prompt, shown, texts, scorer.room)
-        except InputError:  # what follows finds whose fault it is
-            encoded(done.tokenizer, texts, "data.files")
-            flag = "data.files" if train is None else "data.train"
-            encoded(done.tokenizer, [pool.texts[i] for i in chain(*drawn)], flag)
-            raise
-        best = normalize(scorer(read.ids, advance)).argmax(axis=1)
-        return best, best == labels[rows], read
-
-    plan = [
-        (count, range(trials.seed, trials.seed + (trials.seeds if count else 1))) for count in shots
-    ]
-    with bar("few-shot", sum(len(seeds) for _, seeds in plan) * len(rows)) as report:
-        ready = 0
-        for count, seeds in plan:
-            found = []
-            for seed in seeds:
-                said = f"texts · {count} shots, seed {seed}"
-
-                def advance(n, ready=ready, said=said):
-                    report(ready + n, said)
-
-                found.append(trial(count, seed, advance))
-                ready += len(rows)
-            results.append(_summary(count, *zip(*found, strict=True), classes=classes))
+    texts = [test.texts[row] for row in rows]
+    _check_shots(max(trials.shots), texts, pool)
+    origin = "words" if trials.words else f"{test.source}, labels"
+    candidates = _candidates(tokenizer_of(done), prompt, words, origin)
+    scorer = Scorer(
+        done.model,
+        candidates,
+        min(batch, len(rows)),
+        expect(done.task, TextTask).prompt_format().is_bidirectional,
+    )
+    trial = _Trial(
+        rows=rows,
+        texts=texts,
+        labels=labels[rows],
+        pool=pool.texts,
+        pool_words=[words[label] for label in pool_labels],
+        pool_flag="data.files" if train is None else "data.train",
+        tokenizer=tokenizer_of(done),
+        prompt=prompt,
+        scorer=scorer,
+        normalize=normalizer(scorer, tokenizer_of(done), prompt, trials.normalize),
+    )
     return {
         "rows": len(rows),
         "classes": list(classes),
         "words": list(words),
         "majority": max(Counter(labels[rows].tolist()).values()) / len(rows),
         "chance": 1 / len(classes),
-        "results": results,
+        "results": _results(trial, trials, classes),
     }
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One pass over the texts under test, by the number of shots and the seed of their draw."""
+
+    rows: list[int]
+    texts: list[str]  # of the rows
+    labels: np.ndarray  # of the rows
+    pool: Sequence[str]  # texts of the demonstrations
+    pool_words: list[str]  # their labels, in words
+    pool_flag: str  # by which they were given
+    tokenizer: Tokenizer
+    prompt: Prompt
+    scorer: Scorer
+    normalize: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(
+        self, count: int, seed: int, advance: Callable[[int], None]
+    ) -> tuple[np.ndarray, np.ndarray, Contexts]:
+        """Return the likeliest labels, whether they are right, and the prompts."""
+        drawn = [
+            draw(seed, row, count, self.pool, text)
+            for row, text in zip(self.rows, self.texts, strict=True)
+        ]
+        shown = [[(self.pool[i], self.pool_words[i]) for i in chosen] for chosen in drawn]
+        try:
+            prompts = contexts(self.tokenizer, self.prompt, shown, self.texts, self.scorer.room)
+        except InputError:  # what follows finds whose fault it is
+            encoded(self.tokenizer, self.texts, "data.files")
+            encoded(self.tokenizer, [self.pool[i] for i in chain(*drawn)], self.pool_flag)
+            raise
+        best = self.normalize(self.scorer(prompts.ids, advance)).argmax(axis=1)
+        return best, best == self.labels, prompts
+
+
+def _results(trial, trials, classes):
+    """Return the metrics of each number of shots over the seeds; without shots one is enough."""
+    plan = [
+        (count, range(trials.seed, trials.seed + (trials.seeds if count else 1)))
+        for count in sorted(set(trials.shots))
+    ]
+    results, ready, rows = [], 0, len(trial.rows)
+    with bar("few-shot", sum(len(seeds) for _, seeds in plan) * rows) as report:
+        for count, seeds in plan:
+            outcomes = []
+            for seed in seeds:
+                message = f"texts · {count} shots, seed {seed}"
+
+                def advance(n, ready=ready, message=message):
+                    report(ready + n, message)
+
+                outcomes.append(trial(count, seed, advance))
+                ready += rows
+            results.append(_summary(count, *zip(*outcomes, strict=True), classes=classes))
+    return results
+
+
+def _check_kind(done):
+    if done.model.config.writes == "target":
+        raise InputError(
+            f"{done.run.folder}: expected a language model that continues texts, such as a GPT. "
+            "Received: a model of a source and a target."
+        )
+
+
+def _words(trials, classes):
+    """Return the words that are read for the classes."""
+    words = trials.words or classes
+    if len(words) != len(classes):
+        raise InputError(
+            f"words: expected {len(classes)}, for the classes {', '.join(classes)}. "
+            f"Received: {', '.join(words)}."
+        )
+    return words
 
 
 def _summary(count, best, hits, read, classes):

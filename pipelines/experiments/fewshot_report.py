@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table as Columns
 
-from pipelines.progress import console, say
-from pipelines.runs import write_picture
+from pipelines.core.atomic import write_picture
+from pipelines.core.progress import console, say
 
 
 def draw_accuracy(title: str, found: dict[str, Any], path: Path) -> None:

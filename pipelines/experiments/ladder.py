@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from pipelines.defaults import RECIPES
-from pipelines.recipes import MonitorConfig, Recipe, TextData, TrainConfig
+from pipelines import domains
+from pipelines.core.spec import Recipe
+from pipelines.core.train_config import MonitorConfig, TrainConfig
+from pipelines.text.presets import PRESETS
+from pipelines.text.sources import TextData
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.spec import unknown
@@ -58,13 +61,17 @@ def sizes(presets: tuple[str, ...], widths: tuple[int, ...]) -> dict[str, Recipe
     for what, given in (("presets", presets), ("widths", widths)):
         if len(set(given)) < len(given):
             raise InputError(f"{what}: expected different ones. Received: {_listed(given)}.")
+    known = domains.presets()
     for name in presets:
-        if name not in RECIPES:
-            raise InputError(f"presets: {unknown('preset', name, RECIPES)}")
-        if not isinstance(RECIPES[name].model, TransformerConfig):
+        if name not in known:
+            raise InputError(f"presets: {unknown('preset', name, known)}")
+        model = known[name].model
+        if not _is_one_text_stack(model):
+            writes = model is not None and model.writes == "target"
+            kind = "a source and a target" if writes else "no text"
             raise InputError(
                 "presets: expected a single stack, such as a BERT or a GPT. Received: "
-                f"{name}, a model of a source and a target."
+                f"{name}, a model of {kind}."
             )
     if len(presets) != 1:
         if widths:
@@ -73,11 +80,11 @@ def sizes(presets: tuple[str, ...], widths: tuple[int, ...]) -> dict[str, Recipe
             )
         if not presets:
             raise InputError("presets: expected at least one. Received none.")
-        found = {name: RECIPES[name] for name in presets}
+        found = {name: PRESETS[name] for name in presets}
         _check_comparable(found)
         return found
     (name,) = presets
-    recipe = RECIPES[name]
+    recipe = PRESETS[name]
     own = cast(TransformerConfig, recipe.model)
     widths = widths or tuple(round(own.dim * share) for share in STEPS_OF_WIDTH)
     if len(widths) < 2:
@@ -177,6 +184,10 @@ def check_folder(out: Path) -> None:
     for path in (out / PICTURE, out / NUMBERS):
         if path.is_dir():
             raise InputError(f"{path}: expected a file, or nothing yet. Received a folder.")
+
+
+def _is_one_text_stack(config):
+    return config.reads == "tokens" and tuple(config.stacks()) == ("",)
 
 
 def _shortened(train, share):

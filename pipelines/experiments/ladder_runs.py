@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from pipelines.data.store import META, Meta
-from pipelines.devices import check_memory
+from pipelines.core import atomic
+from pipelines.core.devices import check_memory
+from pipelines.core.run import Run, discarded_on_bad_input, open_run, release
+from pipelines.core.train import prepare, steps_of, train
 from pipelines.experiments.ladder import Rung, check_steps, corpus_recipe
-from pipelines.runs import Run, discarded_on_bad_input, open_run, release
-from pipelines.training.tasks import prepare
-from pipelines.training.train import steps_of, train
+from pipelines.text.data.store import META, Meta
 from tfattn.errors import InputError
 
 SHOWN = 80  # characters of what is damaged
@@ -61,7 +61,7 @@ def trained(rung: Rung, folder: Path, shared: Run) -> dict[str, Any]:
     result, besides = _result(run), None
     if result is None:
         began = time.monotonic()
-        for mine, theirs in ((run.tokenizer, shared.tokenizer), (run.data, shared.data)):
+        for mine, theirs in ((run.processor, shared.processor), (run.data, shared.data)):
             _lend(theirs, mine)
         with discarded_on_bad_input(run):
             result = train(rung.recipe, folder)
@@ -93,10 +93,8 @@ def _lend(theirs: Path, mine: Path) -> None:
     """Give a folder to a run, whole or not at all, by links where the disk has them."""
     if mine.exists():
         return
-    partial = mine.with_name(f".{mine.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(theirs, partial, copy_function=_link)
-    os.replace(partial, mine)
+    with atomic.replacing_folder(mine) as temporary:
+        shutil.copytree(theirs, temporary, copy_function=_link, dirs_exist_ok=True)
 
 
 def _link(source, target):

@@ -21,9 +21,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from pipelines.experiments.step_memory import How, Memory, memory
 from tfattn.errors import InputError
-from tfattn.models.config import Head
-from tfattn.models.model_config import ModelConfig
-from tfattn.models.recurrent_config import RecurrentConfig
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.models.shards import most_shards
 from tfattn.models.step import Step
 
@@ -142,7 +140,7 @@ def _check(name, config, head, cluster, asked):
             f"hidden units of {name}. Received: {asked.model_shards}. "
             f"Would fit: {', '.join(map(str, free))}."
         )
-    if isinstance(config, RecurrentConfig):
+    if not config.stacks():
         for flag, default in (("remat", "none"), ("attention", "dense")):
             if getattr(asked, flag) != default:
                 raise InputError(
@@ -213,7 +211,7 @@ def _remedy(config, head, cluster, asked):
     """Return flags with which it would fit: the least change first."""
     given = {n: None for n in ("microbatch", "model_shards") if getattr(asked, n) is not None}
     both: dict[str, Any] = {"remat": "block", "attention": "blocked"}
-    both = {} if isinstance(config, RecurrentConfig) else both
+    both = both if config.stacks() else {}
     both = {name: value for name, value in both.items() if getattr(asked, name) != value}
     for change in (
         ({n: None} for n in given),

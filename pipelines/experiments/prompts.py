@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipelines.recipes import unescaped
+from pipelines.text.spec import unescape
 from tfattn.errors import InputError
 from tfattn.spec import Spec
 
@@ -69,12 +69,12 @@ class Prompt(Spec):
         before, between = self._parts
         shown = [f"{before}{said}{between}{label}" for said, label in examples]
         asked = f"{before}{text}{between.removesuffix(' ')}"
-        return unescaped(self.separator).join([*shown, asked])
+        return unescape(self.separator).join([*shown, asked])
 
     @property
     def _parts(self):
         """Return what stands before the text, and between it and the label."""
-        return unescaped(self.template).removesuffix(LABEL).split(TEXT)
+        return unescape(self.template).removesuffix(LABEL).split(TEXT)
 
 
 @dataclass(frozen=True)

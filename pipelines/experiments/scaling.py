@@ -15,12 +15,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.core.atomic import write_text
+from pipelines.core.progress import console, say
 from pipelines.experiments.ladder import NUMBERS, PICTURE, Rung
 from pipelines.experiments.ladder_runs import shared_corpus, trained
 from pipelines.experiments.power_law import PowerLaw, fit, frontier
 from pipelines.experiments.scaling_picture import draw
-from pipelines.progress import console, say
-from pipelines.runs import write_atomically
 
 PF_DAY = 1e15 * 24 * 3600  # FLOPs (arXiv:2001.08361, section 1.3)
 # arXiv:2001.08361, equations 1.1 and 1.2, and of compute at a fixed batch, as here, table 5.
@@ -84,7 +84,7 @@ def scaling(rungs: list[Rung], out: Path) -> dict[str, Any]:
         "picture": str(picture),
         "seconds": round(sum(r["seconds"] for r in results.values()), 1),
     }
-    write_atomically(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
+    write_text(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
     _show(points, laws)
     say(f"\npicture  {escape(str(picture))}\nnumbers  {escape(str(numbers))}")
     return {"run": str(out), **found}

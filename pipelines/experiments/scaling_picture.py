@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator, StrMethodFormatter
 
-from pipelines.runs import write_picture
+from pipelines.core.atomic import write_picture
 
 TITLES = {
     "parameters": "parameters N, without embeddings",

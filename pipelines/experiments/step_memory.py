@@ -46,12 +46,9 @@ they are where XLA compiles the whole step. The runtime's own memory is not coun
 from dataclasses import dataclass
 from typing import Literal
 
-from tfattn.models.config import EncoderDecoderConfig
 from tfattn.models.model_config import ModelConfig
-from tfattn.models.recurrent_config import GATES, RecurrentConfig
 from tfattn.models.stack_config import StackConfig
 from tfattn.models.step import Step
-from tfattn.models.vision_config import VisionConfig
 
 COPIES, SECOND = {"bfloat16": 2, "float32": 0}, 4  # bytes a parameter
 ITEM = {"bfloat16": 2, "float32": 4}
@@ -105,16 +102,13 @@ def memory(config: ModelConfig, parameters: int, step: Step, how: How) -> Memory
 
 def _activations(config, step, how):
     """Return the bytes that a row keeps, and the most that a block needs beside."""
-    if isinstance(config, RecurrentConfig):
-        return _recurrent(config, step, how)
-    if isinstance(config, EncoderDecoderConfig):
-        source, beside = _stack(config.encoder, step.length, 0, how)
-        target, more = _stack(config.decoder, step.target, step.length, how)
-        return source + target + max(beside, more)
-    pixels = 0
-    if isinstance(config, VisionConfig):
-        pixels = 4 * config.height * config.width * config.channels
-    return pixels + sum(_stack(config, config.places(step), 0, how))
+    lengths, kept, largest = config.stack_lengths(step), 0, 0
+    for name, stack in config.stacks().items():
+        places, memory = lengths[name]
+        of_stack, at_work = _stack(stack, places, memory, how)
+        kept, largest = kept + of_stack, max(largest, at_work)
+    outside = ITEM[how.precision] * config.numbers_outside_stacks(step) + config.input_bytes()
+    return outside + (kept + largest)
 
 
 def _stack(stack: StackConfig, places, memory, how):
@@ -150,26 +144,10 @@ def _block(stack, places, memory, how):
     return whole, split
 
 
-def _recurrent(config, step, how):
-    """Return the bytes of a row: gates twice, states, and of each pair what is compared."""
-    item, source, target = ITEM[how.precision], step.length, step.target
-    cell = (2 * GATES[config.cell] + 2) * config.hidden_dim
-    sides = config.memory_dim() // config.hidden_dim * source + target
-    numbers = sides * (config.depth * cell + 2 * config.dim) + target * config.context_dim()
-    if config.attention is not None:
-        compared = (config.attention_dim or 0) if config.attention == "additive" else 0
-        numbers += source * target * (2 * compared + 3)
-        numbers += 2 * source * config.memory_dim()
-    return item * numbers
-
-
 def _logits(config, step, how):
-    if isinstance(config, VisionConfig):
+    if not config.vocabularies():
         return LOGIT * step.rows * step.classes
-    tokens = (
-        step.target if isinstance(config, EncoderDecoderConfig | RecurrentConfig) else step.length
-    )
-    rows = step.rows * tokens * step.told
+    rows = step.rows * config.predicted_tokens(step) * step.told
     chunk = min(rows, max(1, AT_ONCE // config.vocab_size))
     there = min(CHUNKS * chunk, rows)
     # States that are read, in two steps before, and their gradient in float32.

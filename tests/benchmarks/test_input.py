@@ -11,7 +11,7 @@ from benchmarks.contest import in_turn, tell
 from benchmarks.contestants import input_kerashub, input_ours
 from benchmarks.input import contestants
 from benchmarks.work import Reading
-from pipelines.tokenization.wordpiece import train_wordpiece
+from pipelines.text.tokenization.wordpiece import train_wordpiece
 from tests.benchmarks.test_contest import sleeper
 
 TEXTS = [f"the {word} ran home and sat down" for word in ("cat", "dog", "cow", "hen")] * 100

@@ -6,6 +6,7 @@ from test_norm import weighted
 
 from tfattn.blocks.block import Residual, TransformerBlock
 from tfattn.blocks.feedforward import FeedForward
+from tfattn.blocks.inputs import BlockInputs
 from tfattn.mechanisms.masks import Causal
 from tfattn.mechanisms.multihead import MultiHeadAttention
 
@@ -77,6 +78,16 @@ def test_a_block_returns_its_attention_weights(rng, close):
     close(out, layer(x))
     close(weights, layer.sublayers["self"](x, return_weights=True)[1])
     close(weights[0, 1], np.tril(keras.ops.convert_to_numpy(weights[0, 1])))
+
+
+def test_inputs_are_packed_keywords(rng, close):
+    layer = block(mask=Causal())
+    x = rng.normal(size=(2, 5, 6)).astype("float32")
+    segments = np.array([[1, 1, 1, 1, 1], [1, 1, 2, 2, 0]])
+    packed = BlockInputs(segments=segments)
+    close(layer(x, inputs=packed), layer(x, segments=segments))
+    with pytest.raises(TypeError, match="segmants"):
+        layer(x, segmants=segments)
 
 
 def test_the_order_of_sublayers_is_the_layout(rng, array, close):

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.data.embedded.acceptability import (
+from pipelines.text.data.embedded.acceptability import (
     ANCHORS,
     FLUENT,
     LABELS,
@@ -13,7 +13,7 @@ from pipelines.data.embedded.acceptability import (
     sentences,
     swappable,
 )
-from pipelines.data.embedded.docstrings import harvest
+from pipelines.text.data.embedded.docstrings import harvest
 
 PROSE = (
     "The value of the option is read from the file. It is short. See e.g. The Book of "

@@ -11,7 +11,7 @@ import pytest
 from babel.dates import format_date, format_datetime, get_day_names, get_month_names
 from babel.numbers import get_currency_name
 
-from pipelines.data.embedded.aligned import (
+from pipelines.text.data.embedded.aligned import (
     Part,
     align,
     aligned,
@@ -19,7 +19,7 @@ from pipelines.data.embedded.aligned import (
     date_parts,
     moment_parts,
 )
-from pipelines.data.embedded.locales import date_patterns, find_locale, plain
+from pipelines.text.data.embedded.locales import date_patterns, find_locale, plain
 from tfattn.errors import InputError
 
 EN, FR, DE = (find_locale(code) for code in ("en", "fr", "de"))
@@ -170,7 +170,7 @@ def test_spans_lie_within_the_texts_of_right_to_left_and_east_asian_languages():
 
 def test_another_process_makes_the_same(french):
     code = (
-        "from pipelines.data.embedded.aligned import aligned\n"
+        "from pipelines.text.data.embedded.aligned import aligned\n"
         "print(ascii(aligned('en', 'fr', 800, 100)))"
     )
     root = str(Path(__file__).parents[2])

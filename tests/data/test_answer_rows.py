@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipelines.data.answer_rows import AnswerRows
-from pipelines.tokenization.characters import train_characters
+from pipelines.text.data.answer_rows import AnswerRows
+from pipelines.text.tokenization.characters import train_characters
 from tfattn.errors import InputError
 
 LETTERS = "abcdefgh"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.data.augment import Augmentation
-from pipelines.recipes.images import Augment
+from pipelines.images.augment import Augmentation
+from pipelines.images.spec import Augment
 from tfattn.errors import InputError
 
 NOTHING = {"shift": 0.0}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.causal_rows import CausalRows
+from pipelines.text.data.causal_rows import CausalRows
 from tfattn.errors import InputError
 
 START, END, PAD = 90, 91, 92

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.corpus import expand, read_documents
+from pipelines.text.data.corpus import expand, read_documents
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -242,8 +242,9 @@ def test_tensorflow_datasets_that_are_not_installed_are_asked_for(monkeypatch):
 def test_reading_files_imports_no_tensorflow(tmp_path):
     path = write(tmp_path / "a.txt", "a")
     code = (
-        "import sys; from pipelines.data import corpus, packing, store, tables; "
-        "from pipelines.tokenization import bytepair, wordpiece\n"
+        "import sys; from pipelines.core import tables; "
+        "from pipelines.text.data import corpus, store; "
+        "from pipelines.text.tokenization import bytepair, wordpiece\n"
         f"print(list(corpus.read_documents([{path!r}])), 'tensorflow' in sys.modules)"
     )
     run = subprocess.run(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipelines.data.corruption import (
+from pipelines.text.data.corruption import (
     beginning_example,
     corrupted_spans,
     mask_example,

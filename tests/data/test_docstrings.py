@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from pipelines.data.embedded import docstrings
-from pipelines.data.embedded.docstrings import (
+from pipelines.text.data.embedded import docstrings
+from pipelines.text.data.embedded.docstrings import (
     SHORTEST,
     STANDARD_LIBRARY,
     harvest,

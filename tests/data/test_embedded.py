@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.embedded import write as embedded
-from pipelines.data.embedded.docstrings import harvest
-from pipelines.data.embedded.shingles import Shingles
-from pipelines.data.embedded.write import SHARES, TASK_ROWS, make_task, split, write_embedded
+from pipelines.text.data.embedded import write as embedded
+from pipelines.text.data.embedded.docstrings import harvest
+from pipelines.text.data.embedded.shingles import Shingles
+from pipelines.text.data.embedded.write import SHARES, TASK_ROWS, make_task, split, write_embedded
 from tfattn.errors import InputError
 
 PACKAGES = ("json", "email", "asyncio", "unittest", "logging", "http")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.data.image_rows import ImageRows
-from pipelines.data.images import Images, read_images
-from pipelines.data.preprocessing import ImagePreprocessing, decoded, fitted, scaled
+from pipelines.images.processor import ImagePreprocessing, decoded, fitted, scaled
+from pipelines.images.rows import ImageRows
+from pipelines.images.sources import Images, read_images
 from tfattn.errors import InputError
 
 KINDS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.data.images import read_images
+from pipelines.images.sources import read_images
 from tfattn.errors import InputError
 
 

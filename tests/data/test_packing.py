@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.packing import PackedRows, PairRows, best_fit, ranges
+from pipelines.text.data.packing import PackedRows, PairRows, best_fit, ranges
 from tfattn.errors import InputError
 
 START, SEPARATOR, PAD = 1, 2, 0

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from pipelines.data.pairs import read_pairs
+from pipelines.text.data.pairs import read_pairs
 from tfattn.errors import InputError
 
 ENGLISH, FRENCH = ["One.", "Two?", "Three!"], ["Un.", "Deux ?", "Trois !"]

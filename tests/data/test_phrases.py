@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from babel.dates import format_date, get_month_names
 
-from pipelines.data.embedded.folder import ABOUT
-from pipelines.data.embedded.locales import ROOT, date_patterns, find_locale, held_out, plain
-from pipelines.data.embedded.phrase_kinds import KINDS, amount, date, quantity
-from pipelines.data.embedded.phrase_parts import Shared, relative
-from pipelines.data.embedded.phrases import phrases, write_phrases
+from pipelines.text.data.embedded.folder import ABOUT
+from pipelines.text.data.embedded.locales import ROOT, date_patterns, find_locale, held_out, plain
+from pipelines.text.data.embedded.phrase_kinds import KINDS, amount, date, quantity
+from pipelines.text.data.embedded.phrase_parts import Shared, relative
+from pipelines.text.data.embedded.phrases import phrases, write_phrases
 from tfattn.errors import InputError
 
 EN, FR, DE = (find_locale(code) for code in ("en", "fr", "de"))
@@ -116,7 +116,7 @@ def test_two_processes_write_equal_bytes(tmp_path):
     sizes = (200, 50)
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipelines.data.embedded.phrases import write_phrases\n"
+        "from pipelines.text.data.embedded.phrases import write_phrases\n"
         f"write_phrases(Path(sys.argv[1]), 'de', 'fr', None, *{sizes})\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "LC_ALL": "C", "LANG": "C"}

@@ -1,6 +1,6 @@
 import pytest
 
-from pipelines.data.embedded.prose import is_prose, prose
+from pipelines.text.data.embedded.prose import is_prose, prose
 
 NUMPY = """Return the values that
     occur in a sorted array.

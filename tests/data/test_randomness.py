@@ -5,15 +5,15 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from pipelines.data.randomness import uniform
+from pipelines.core.randomness import Stream, uniform
 
 SIGMAS = 4.5  # one failure in 150,000 tests of chance; the numbers are fixed, so none or always
 
 
-def draw(seed=0, purpose=0, epoch=0, rows=range(1000), columns=200):
+def draw(seed=0, stream=0, epoch=0, rows=range(1000), columns=200):
     row = tf.constant(list(rows), tf.int64)
     epochs = tf.fill(row.shape, tf.constant(epoch, tf.int64))
-    return uniform(seed, purpose, epochs, row, columns).numpy()
+    return uniform(seed, stream, epochs, row, columns).numpy()
 
 
 def assert_uncorrelated(x, y):
@@ -59,8 +59,8 @@ def test_neighbouring_rows_and_columns_are_independent():
         assert_uncorrelated(found[lag:, :-lag], found[:-lag, lag:])
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"purpose": 1}, {"epoch": 1}])
-def test_another_seed_purpose_or_epoch_gives_independent_numbers(change):
+@pytest.mark.parametrize("change", [{"seed": 1}, {"stream": 1}, {"epoch": 1}])
+def test_another_seed_stream_or_epoch_gives_independent_numbers(change):
     found, other = draw(), draw(**change)
     assert np.mean(found == other) < 1e-4
     assert_uncorrelated(found, other)
@@ -122,16 +122,16 @@ def mix(x):
 
 def test_numbers_never_change():
     """A run that is resumed with a later version sees the same masks: plain Python, once more."""
-    seed, purpose, epoch, columns = 3, 1, 2, 4
+    seed, stream, epoch, columns = 3, 1, 2, 4
     rows = [4, 2**32 - 1, 2**40 + 9]
     wanted = []
     for row in rows:
-        key = mix((seed * 0x9E3779B9 + purpose * 0x85EBCA6B) % 2**32)
+        key = mix((seed * 0x9E3779B9 + stream * 0x85EBCA6B) % 2**32)
         key = mix((mix(key ^ epoch) + row) % 2**32)
         key = mix(key ^ row >> 32)
         counters = [(key + column * 0x9E3779B1) % 2**32 for column in range(columns)]
         wanted.append([(mix(mix(counter)) >> 8) / 2**24 for counter in counters])
-    assert draw(seed, purpose, epoch, rows, columns).tolist() == wanted
+    assert draw(seed, stream, epoch, rows, columns).tolist() == wanted
 
 
 def test_numbers_of_some_columns_are_those_of_all():
@@ -145,3 +145,29 @@ def test_numbers_of_some_columns_are_those_of_all():
 @pytest.mark.parametrize("seed", [0, 1, 2**31 + 5, 2**40 + 3])
 def test_a_seed_may_be_a_number_or_a_tensor(seed):
     assert np.array_equal(draw(seed, 3), draw(tf.constant(seed, tf.int64), 3))
+
+
+def test_streams_keep_their_values_so_that_runs_keep_their_results():
+    assert {name: int(stream) for name, stream in Stream.__members__.items()} == {
+        "MASK_CHOICE": 0,
+        "MASK_FATE": 1,
+        "MASK_REPLACEMENT": 2,
+        "OTHER_SEGMENT": 3,
+        "SEGMENT_FOLLOWS": 4,
+        "PREFIX_LENGTH": 1,
+        "CORRUPTED_SPANS": 1,
+        "SENTENCE_ORDER": 2,
+        "SAMPLE_CONTINUATION": 1,
+        "SAMPLE_TARGET": 2,
+        "AUGMENTATION": 41,
+        "MASKED_PATCHES": 42,
+        "LENGTH_BATCH_ORDER": 254,
+        "ROW_ORDER": 255,
+    }
+
+
+@pytest.mark.parametrize("seed", [3, tf.constant(3, tf.int64)])
+def test_a_stream_is_its_number(seed):
+    row = tf.range(4, dtype=tf.int64)
+    named = uniform(seed, Stream.ROW_ORDER, row * 0, row, 5)
+    assert np.array_equal(named, uniform(seed, 255, row * 0, row, 5))

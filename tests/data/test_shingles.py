@@ -1,4 +1,4 @@
-from pipelines.data.embedded.shingles import Shingles, hashes
+from pipelines.text.data.embedded.shingles import Shingles, hashes
 
 TEXT = "the quick brown fox jumps over the lazy dog"
 

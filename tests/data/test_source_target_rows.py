@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.data.source_target_rows import SourceTargetRows, example_of
+from pipelines.text.data.source_target_rows import SourceTargetRows, example_of
 from tfattn.errors import InputError
 
 END = 1

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.data import store as module
-from pipelines.data.store import Store, write_store
-from pipelines.tokenization.wordpiece import WordPiece
+from pipelines.text.data import store as module
+from pipelines.text.data.store import Store, write_store
+from pipelines.text.tokenization.wordpiece import WordPiece
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_store import Bytes
-from pipelines.data import store
+from pipelines.text.data import store
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -220,7 +220,7 @@ def documents():
 if {where!r} == "meta":
     store.Meta.save = die
 if {where!r} == "rename":
-    Path.rename = die
+    os.replace = die
 store.write_store({folder!r}, documents(), Bytes())
 """
 

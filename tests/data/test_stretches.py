@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.stretches import StretchRows
+from pipelines.text.data.stretches import StretchRows
 from tfattn.errors import InputError
 
 END, PAD = 91, 92

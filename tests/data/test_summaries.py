@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from pipelines.data.embedded import summaries as module
-from pipelines.data.embedded.docstrings import source_files
-from pipelines.data.embedded.shingles import Shingles
-from pipelines.data.embedded.summaries import (
+from pipelines.core.tables import read_table
+from pipelines.text.data.embedded import summaries as module
+from pipelines.text.data.embedded.docstrings import source_files
+from pipelines.text.data.embedded.shingles import Shingles
+from pipelines.text.data.embedded.summaries import (
     BODY,
     TRAINING,
     read_summaries,
@@ -15,8 +16,7 @@ from pipelines.data.embedded.summaries import (
     summarised,
     write_summaries,
 )
-from pipelines.data.embedded.write import OVERLAP, split_of
-from pipelines.data.tables import read_table
+from pipelines.text.data.embedded.write import OVERLAP, split_of
 from tfattn.errors import InputError
 
 PACKAGES = ("json", "email", "asyncio", "unittest", "logging", "http", "argparse", "collections")

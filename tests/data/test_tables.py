@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from pipelines.data.tables import classes_of, label_ids, label_values, read_table
+from pipelines.core.tables import classes_of, label_ids, label_values, read_table
 from tfattn.errors import InputError
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pipelines.data.threads import AHEAD, mapped
+from pipelines.core.threads import AHEAD, mapped
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 50])

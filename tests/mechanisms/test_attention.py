@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from tfattn.mechanisms.attention import Attention, hard, within
+from tfattn.mechanisms.attention import Attention, attend, key_length_mask, straight_through
 from tfattn.mechanisms.masks import Causal, Everything, Global, Window, admissible
 from tfattn.mechanisms.pooling import masked_softmax
 
@@ -190,7 +190,7 @@ def test_the_masked_softmax_of_the_chapter(rng, close):
     ):
         powers = np.exp(scores) * (1 - np.array(zero)[:, None])
         expected = powers / powers.sum(-1, keepdims=True)
-        close(masked_softmax(scores, within(np.array(lengths), 4)), expected)
+        close(masked_softmax(scores, key_length_mask(np.array(lengths), 4)), expected)
 
 
 def test_hard_attention_takes_the_best_key_alone(rng, array, close):
@@ -204,17 +204,31 @@ def test_hard_attention_takes_the_best_key_alone(rng, array, close):
     np.testing.assert_array_equal(array(weights)[0], expected)
     close(pooled[0], np.einsum("hts,she->the", expected, v[0]))
     assert not array(pooled)[1].any()
-    tie = array(hard(np.zeros((1, 1, 1, 3), "float32"), None))
+    tie = array(straight_through(np.zeros((1, 1, 1, 3), "float32"), None))
     np.testing.assert_array_equal(tie, [[[[1, 0, 0]]]])
 
 
 def test_the_gradient_of_hard_attention_is_that_of_the_softmax(rng, gradient, close):
     scores, v = rng.normal(size=(2, 3, 4, 5)).astype("float32"), rng.normal(size=5)
     v = v.astype("float32")
-    found = gradient(lambda x: hard(x, None) * v, scores)
+    found = gradient(lambda x: straight_through(x, None) * v, scores)
     close(found, gradient(lambda x: masked_softmax(x, None) * v, scores))
 
 
 def test_another_normalizer_is_refused():
     with pytest.raises(ValueError, match="normalizer must be one of softmax, hard. Received: 'so"):
         Attention(normalizer="soft")
+
+
+def test_attend_is_the_layer_and_gives_zero_where_no_key_is_allowed(rng, close):
+    q, k, v = (rng.normal(size=(2, n, 4, 3)).astype("float32") for n in (5, 7, 7))
+    bias = rng.normal(size=(4, 5, 7)).astype("float32")
+    for mask in (None, Causal(), ~Causal()):
+        layer = Attention() if mask is None else Attention(mask=mask)
+        close(attend(q, k, v, mask, bias), layer(q, k, v, bias=bias))
+    allowed = rng.random((2, 1, 5, 7)) > 0.5
+    allowed[0, :, 2] = False
+    out = attend(q, k[:, :, :2], v[:, :, :2], allowed)  # two heads share one of keys and values
+    k, v = (np.repeat(x[:, :, :2], 2, axis=2) for x in (k, v))
+    close(out, reference(q, k, v, allowed[:, 0]))
+    close(out[0, 2], np.zeros((4, 3)))

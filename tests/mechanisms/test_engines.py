@@ -1,4 +1,6 @@
-"""Every engine gives what the dense one gives, and its gradients."""
+"""Every engine computes what `attend` computes, and what the dense one does, with gradients."""
+
+import itertools
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from keras import ops
 from tfattn import backend, ways
 from tfattn.mechanisms import attention as module
 from tfattn.mechanisms import engines
+from tfattn.mechanisms.attention import attend
 from tfattn.mechanisms.masks import Causal, Everything, Global, Strided, Window
 from tfattn.mechanisms.multihead import MultiHeadAttention
 from tfattn.mechanisms.positions import Rotary
@@ -82,6 +85,51 @@ def numbers(layer, way, x, *args, variables=None, compiled=None, **kwargs):
         return tf.function(step, autograph=False, jit_compile=compiled == "xla")(given, values)
 
 
+class Reference:
+    """A layer of multi-head attention with `attend` in place of its engines."""
+
+    def __init__(self, layer):
+        self.layer, self.trainable_variables = layer, layer.trainable_variables
+
+    def __call__(self, x, segments=None, positions=None, bias=None):
+        layer, mask = self.layer, self.layer.attention.mask
+        q, k, v = layer.query(x), layer.key(x), layer.value(x)
+        if segments is not None:
+            same = (segments[:, :, None] == segments[:, None]) & (segments[:, None] > 0)
+            mask = (mask(positions[:, :, None], positions[:, None]) & same)[:, None]
+        return layer.output_projection(attend(q, k, v, mask, bias))
+
+
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+
+@pytest.mark.parametrize("compiled", [None, "fused"] if ON_TENSORFLOW else [None])
+@pytest.mark.parametrize("engine", ["dense", "blocked", "local"])
+@pytest.mark.parametrize(
+    ("mask", "kv_heads", "is_packed", "has_bias"),
+    [
+        (Everything(), None, True, True),
+        (Causal(), 1, False, True),
+        (NEAR | Global(2), None, True, False),
+        (NEAR, 1, True, False),  # the mask that the local engine takes
+    ],
+    ids=str,
+)
+def test_every_engine_computes_the_plain_attention(
+    mask, kv_heads, is_packed, has_bias, engine, compiled, rng, close
+):
+    layer, x = attention(rng, mask=mask, kv_heads=kv_heads), inputs(rng)
+    given = packed() if is_packed else {}
+    if has_bias:
+        given["bias"] = rng.normal(size=(1, HEADS, LENGTH, LENGTH)).astype("float32")
+    found = numbers(layer, engine, x, compiled=compiled, **given)
+    expected = numbers(Reference(layer), "auto", x, **given)
+    assert len(found) == len(expected) == 10
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = max(1.0, float(ops.max(ops.abs(theirs))))
+        close(ours / scale, theirs / scale)
+
+
 def assert_like_dense(layer, way, close, *args, **kwargs):
     expected = numbers(layer, "dense", *args, **kwargs)
     found = numbers(layer, way, *args, **kwargs)
@@ -95,7 +143,7 @@ def assert_like_dense(layer, way, close, *args, **kwargs):
 MASKS = [Everything(), Causal(), Strided(3), NEAR | Global(2), ~Causal()]
 
 
-@pytest.mark.parametrize("is_long", [True, False] if backend.takes_rows() else [False])
+@pytest.mark.parametrize("is_long", [True, False] if backend.can_split_rows() else [False])
 @pytest.mark.parametrize("mask", MASKS, ids=str)
 def test_blocks_are_dense_attention_under_any_mask(mask, is_long, rng, close, monkeypatch):
     monkeypatch.setattr(engines, "LONG", 1 if is_long else 2**18)
@@ -112,10 +160,21 @@ POSITIONS = {
 }
 
 
+def compilations():
+    """Return a position, an engine and a compilation each; of blocks, the slowest, each one once.
+
+    Blocks take ten seconds to trace and to compile. All pairs of the three are release tests.
+    """
+    kinds = {"buckets": "xla", "shaw": "graph", "rotary": "fused"}  # of scores, weights, neither
+    for kind, way in itertools.product(kinds, ("dense", "blocked", "local")):
+        for compiled in ("graph", "xla", "fused"):
+            repeated = way == "blocked" and compiled != kinds[kind]
+            marks = [pytest.mark.release] if repeated else []
+            yield pytest.param(kind, way, compiled, marks=marks)
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX always compiles")
-@pytest.mark.parametrize("compiled", ["graph", "xla", "fused"])
-@pytest.mark.parametrize("way", ["dense", "blocked", "local"])
-@pytest.mark.parametrize("kind", ["buckets", "shaw", "rotary"])  # of scores, weights, neither
+@pytest.mark.parametrize(("kind", "way", "compiled"), list(compilations()))
 def test_they_are_the_same_when_compiled(kind, way, compiled, rng, close):
     layer = attention(rng, mask=NEAR, position=POSITIONS[kind](), kv_heads=1, dropout=0.3)
     x, state = inputs(rng), layer.attention.dropout.seeds.state
@@ -187,15 +246,15 @@ def test_they_ask_the_position_of_a_stack(kind, way, rng, close):
 
 @pytest.fixture
 def asked_for(monkeypatch):
-    """Return what is asked of by_blocks: rows and heads, by row or not, places, and how many."""
+    """Return what is asked of map_chunks: rows and heads, by row or not, places, and how many."""
     found = []
 
-    def by_blocks(fn, parts, own, whole, size, **how):
-        q = parts[0]
-        found.append((*q.shape[::2], how["by_row"], size(how["together"]), how["together"]))
+    def map_chunks(fn, chunked, keys, values, size, row_independent, parallel, **how):
+        (q,) = chunked[0].vectors
+        found.append((*q.shape[::2], row_independent, size(parallel), parallel))
         return q
 
-    monkeypatch.setattr(engines.backend, "by_blocks", by_blocks)
+    monkeypatch.setattr(engines.backend, "map_chunks", map_chunks)
     return found
 
 
@@ -297,12 +356,12 @@ def test_near_the_diagonal_is_all_that_a_window_sees(mask, length, rng, close):
     assert_like_dense(layer, "local", close, inputs(rng, length))
 
 
-def chosen(mask, length, batch=1, is_own=True, bias=None):
+def chosen(mask, length, batch=1, same_tokens=True, bias=None):
     shape = (batch, length, 8, 4)
     x = keras.KerasTensor(shape) if length is None else np.broadcast_to(np.float32(0), shape)
     columns = keras.KerasTensor((1, None)) if length is None else np.arange(length)[None]
-    side = engines.Side((x,), None, columns, None, columns)
-    return engines.engine(mask, side, side, is_own, bias)
+    both = engines.Operand((x,), None, columns, None, columns)
+    return engines.choose_engine(mask, both, both, same_tokens, bias)
 
 
 def test_the_engine_is_chosen_by_mask_and_length():
@@ -314,7 +373,7 @@ def test_the_engine_is_chosen_by_mask_and_length():
             assert chosen(Everything(), 1024) == way
     assert chosen(NEAR, 512) == "local"
     assert chosen(NEAR, 32) == "dense"
-    assert chosen(NEAR, 8192, is_own=False) == "blocked"
+    assert chosen(NEAR, 8192, same_tokens=False) == "blocked"
     assert chosen(NEAR, 512, bias=np.zeros((1, 1, 512, 512))) == "dense"
     assert chosen(NEAR, None) == chosen(Causal(), None) == "dense"
     with ways.using(attention="local"):
@@ -371,15 +430,15 @@ def test_the_gradient_sees_the_mask_that_was_drawn(way, rng, array):
 @pytest.mark.parametrize("mask", [Causal(), Window(9, 4), ~Causal(), Everything()], ids=str)
 def test_parts_of_queries_have_all_the_keys_that_they_may_see(mask):
     columns = np.arange(LENGTH)[None]
-    whole = engines.side((np.zeros((1, LENGTH, 1, 1)),), None, None, None)
+    whole = engines.operand((np.zeros((1, LENGTH, 1, 1)),), None, None, None)
     whole = whole._replace(order=columns, columns=columns)
     pairs, met = 0, []
-    for asks, asked in engines.seen(mask, whole, whole):
-        met.append(asks.columns)
-        pairs += asks.columns.size * asked.columns.size
-        allowed = np.broadcast_to(mask(asks.columns.T, columns), (asks.columns.size, LENGTH))
+    for queries, keys in engines.split_by_reach(mask, whole, whole):
+        met.append(queries.columns)
+        pairs += queries.columns.size * keys.columns.size
+        allowed = np.broadcast_to(mask(queries.columns.T, columns), (queries.columns.size, LENGTH))
         needed = columns[0][allowed.any(axis=0)]
-        assert set(needed) <= set(asked.columns[0])
+        assert set(needed) <= set(keys.columns[0])
     np.testing.assert_array_equal(np.concatenate(met, axis=1), columns)
     share = pairs / LENGTH**2
     expected = {Causal(): 0.63, Window(9, 4): 0.5}.get(mask, 1.0)

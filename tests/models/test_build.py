@@ -8,7 +8,6 @@ import pytest
 import tfattn
 from tfattn.families import preset, t5
 from tfattn.models.config import Tokens, TransformerConfig
-from tfattn.models.model_config import changed
 
 CUT = 0.8796  # the deviation of a standard normal that is cut at two
 SMALL = TransformerConfig(dim=96, depth=1, heads=2, head_dim=64, hidden_dim=256, vocab_size=500)
@@ -33,7 +32,7 @@ def check(found, wanted):
 
 def test_the_kernels_of_a_t5_start_as_released():
     """By their rows, queries also by the width of a head, as products are not scaled."""
-    config = changed(preset("t5-tiny"), vocab_size=600)
+    config = preset("t5-tiny").with_fields(vocab_size=600)
     assert (config.dim, config.encoder.head_dim, config.encoder.hidden_dim) == (128, 64, 512)
     found = deviations(config, t5.UNTIED)
     wanted = {

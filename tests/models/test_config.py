@@ -6,8 +6,9 @@ import pytest
 from tfattn.errors import InputError
 from tfattn.families import preset
 from tfattn.mechanisms.masks import Causal, Global, Window
-from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig, needs_pooler
-from tfattn.models.model_config import changed
+from tfattn.models.config import Classify, Head, Pool, Tokens, TransformerConfig
+from tfattn.models.model_config import ModelConfig
+from tfattn.spec import differences
 
 CONFIGS = [
     TransformerConfig(),
@@ -70,17 +71,46 @@ def test_lists_become_tuples_so_that_a_config_hashes():
 
 def test_fields_are_changed_in_both_sides_of_a_pair():
     pair = preset("t5-tiny")
-    found = changed(pair, dim=64, dropout=0.3)
+    found = pair.with_fields(dim=64, dropout=0.3)
     for side in ("encoder", "decoder"):
         before, after = getattr(pair, side), getattr(found, side)
         assert after == replace(before, dim=64, dropout=0.3) != before
-    assert changed(pair) == pair
+    assert pair.with_fields() == pair
+
+
+def test_a_family_is_kept_and_changes_nothing():
+    for name in ("t5-tiny", "bert-tiny", "vit-tiny", "seq2seq-tiny"):
+        config = preset(name)
+        found = config.with_fields(dropout=0.3)
+        assert found.family == config.family is not None
+        other = config.with_fields(family="mine")
+        assert other == config and hash(other) == hash(config) and other.family == "mine"
+        assert other.to_json() != config.to_json() and not differences(other, config)
+        again = ModelConfig.from_json(json.loads(json.dumps(other.to_json())))
+        assert again == config and again.family == "mine" and type(again) is type(config)
+        old = {k: v for k, v in config.to_json().items() if k != "family"}  # before there was one
+        assert ModelConfig.from_json(old) == config
+
+
+def test_what_each_kind_writes_and_attends_to():
+    found = {
+        name: (preset(name).writes, preset(name).attends, preset(name).max_positions())
+        for name in ("bert-tiny", "gpt2-tiny", "llama-tiny", "t5-tiny", "vit-tiny", "seq2seq-tiny")
+    }
+    assert found == {
+        "bert-tiny": ("nothing", True, 512),
+        "gpt2-tiny": ("continuation", True, 256),
+        "llama-tiny": ("continuation", True, None),
+        "t5-tiny": ("target", True, None),
+        "vit-tiny": ("nothing", True, 65),
+        "seq2seq-tiny": ("target", False, None),
+    }
 
 
 @pytest.mark.parametrize("name", ["bert-tiny", "seq2seq-tiny"])
 def test_fields_of_one_stack_are_changed(name):
     config = preset(name)
-    assert changed(config, vocab_size=99) == replace(config, vocab_size=99) != config
+    assert config.with_fields(vocab_size=99) == replace(config, vocab_size=99) != config
 
 
 @pytest.mark.parametrize(
@@ -94,12 +124,12 @@ def test_fields_of_one_stack_are_changed(name):
 )
 def test_a_field_that_a_kind_does_not_have_is_named(name, fields, message):
     with pytest.raises(InputError, match=message):
-        changed(preset(name), **fields)
+        preset(name).with_fields(**fields)
 
 
 def test_the_pooler_is_there_for_those_who_read_it():
-    assert needs_pooler((Tokens(), Classify())) and needs_pooler((Pool(),))
-    assert not needs_pooler((Tokens(), Classify(pool="mean"))) and not needs_pooler(())
+    assert Classify().needs_pooler and Pool().needs_pooler
+    assert not Tokens().needs_pooler and not Classify(pool="mean").needs_pooler
 
 
 def test_flops_are_counted_by_the_matrix_products():

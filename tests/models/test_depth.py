@@ -108,7 +108,9 @@ def test_numbers_gradients_and_what_is_dropped_stay(kind, how, rng, array, close
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="islands are for TensorFlow")
-@pytest.mark.parametrize("how", [{"fused": True}, {"jit": True}], ids=str)
+@pytest.mark.parametrize(
+    "how", [{"fused": True}, pytest.param({"jit": True}, marks=pytest.mark.release)], ids=str
+)
 def test_they_are_compiled_as_everything_is(how, rng, array, close, monkeypatch):
     """With blocks of queries within the blocks, and the position of the stack within those.
 

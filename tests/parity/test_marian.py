@@ -8,7 +8,6 @@ import pytest
 
 import tfattn
 from tfattn.families import transformer
-from tfattn.models.model_config import changed
 
 torch = pytest.importorskip("torch", reason="parity needs torch: requirements-parity.txt")
 transformers = pytest.importorskip(
@@ -53,7 +52,7 @@ def test_their_checkpoint_gives_their_numbers(kind, architecture, features, same
 
 def test_our_checkpoint_gives_our_numbers_there(features, same, tmp_path):
     sizes = {"dim": 24, "heads": 4, "hidden_dim": 40, "depth": 2, "vocab_size": 60}
-    config = changed(transformer.MARIAN, **sizes)
+    config = transformer.MARIAN.with_fields(**sizes)
     ours = tfattn.build(config, transformer.BIASED)
     rng = np.random.default_rng(0)
     ours.set_weights([rng.normal(size=v.shape).astype("float32") / 8 for v in ours.weights])

@@ -10,7 +10,6 @@ import pytest
 
 import tfattn
 from tfattn.families import PRESETS, t5
-from tfattn.models.model_config import changed
 
 torch = pytest.importorskip("torch", reason="parity needs torch: requirements-parity.txt")
 transformers = pytest.importorskip(
@@ -56,7 +55,7 @@ def test_their_checkpoint_gives_their_numbers(kind, architecture, features, same
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("name", OURS)
 def test_our_checkpoint_gives_our_numbers_there(name, number, features, same, tmp_path):
-    ours = tfattn.build(changed(PRESETS[name], vocab_size=60), OURS[name][number])
+    ours = tfattn.build(PRESETS[name].with_fields(vocab_size=60), OURS[name][number])
     rng = np.random.default_rng(0)
     ours.set_weights([rng.normal(size=v.shape).astype("float32") / 8 for v in ours.weights])
     tfattn.to_huggingface(ours, tmp_path)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pipelines.tokenization.unigram import Unigram, train_unigram
+from pipelines.text.tokenization.unigram import Unigram, train_unigram
 
 transformers = pytest.importorskip(
     "transformers", reason="parity needs transformers: requirements-parity.txt"

@@ -28,10 +28,10 @@ def work(config, words):
     return main(words)
 
 
-def start(nursery, folder, words, count=2):
+def start(fork_server, folder, words, count=2):
     """Start a command on all workers of a new cluster; their output goes to `folder`."""
     found = addresses(count)
     return [
-        nursery.start("cluster:work", folder / f"worker-{i}.log", described(found, i), words)
+        fork_server.start("cluster:work", folder / f"worker-{i}.log", described(found, i), words)
         for i in range(count)
     ]

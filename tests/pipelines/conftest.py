@@ -1,5 +1,6 @@
 """A tiny corpus, its vocabulary and its token store, made once."""
 
+import functools
 import os
 import random
 import shlex
@@ -8,13 +9,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-from finished import QUICK, Finished, command
-from nursery import Nursery
+from finished import QUICK, Finished, command, once
 from tiny import CONFIG, words
 
-from pipelines.data.store import write_store
-from pipelines.generation.writer import Writer
-from pipelines.tokenization.wordpiece import train_wordpiece
+import pipelines.text.targets
+from pipelines.text.data.store import write_store
+from pipelines.text.generation.writer import BATCH, Writer
+from pipelines.text.tokenization.wordpiece import train_wordpiece
 
 
 @pytest.fixture(scope="session")
@@ -51,23 +52,29 @@ def store(texts, tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def nursery():
-    """Return a process that forks children which have imported TensorFlow already."""
-    process = Nursery()
-    yield process
-    process.close()
+def shared(tmp_path_factory):
+    """Return a folder which all workers of the session have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(shared):
     """Return runs that were made by the commands, each when it is first asked for."""
-    return Finished(tmp_path_factory.mktemp("finished"))
+    return Finished(shared / "finished")
 
 
 @pytest.fixture(scope="session")
-def copying(tmp_path_factory):
+def copying(shared):
     """Return a run, and its table, in which a label is the last word of its text."""
-    folder, chance = tmp_path_factory.mktemp("copying"), random.Random(0)
+    folder = once(shared / "copying", lambda: copy_words(shared / "copying"))
+    return folder / "run", folder / "task.tsv"
+
+
+def copy_words(folder):
+    """Train a model to write the last word of a text."""
+    folder.mkdir()
+    chance = random.Random(0)
 
     def example():
         label = chance.choice(("red", "blue"))
@@ -83,11 +90,10 @@ def copying(tmp_path_factory):
     )
     words = ("--data.files", folder / "corpus.txt", *flags, *QUICK)
     command("pretrain", "llama-tiny", *words, "--out", folder / "run")
-    return folder / "run", folder / "task.tsv"
 
 
 @pytest.fixture
 def uncompiled(monkeypatch):
     """Let targets be written without XLA, which compiles longer than a test writes."""
-    batch, _ = Writer.__init__.__defaults__
-    monkeypatch.setattr(Writer.__init__, "__defaults__", (batch // 4, False))
+    small = functools.partial(Writer, batch=BATCH // 4, jit=False)
+    monkeypatch.setattr(pipelines.text.targets, "Writer", small)

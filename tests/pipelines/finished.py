@@ -1,11 +1,16 @@
-"""Finished runs that were made by the commands as a user makes them, each once a session."""
+"""Finished runs that were made by the commands as a user makes them, each once a session.
+
+Once for all workers of xdist: the first that needs a run makes it, and others wait for its lock.
+"""
 
 import contextlib
+import fcntl
 import functools
 import io
 import json
 import random
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +37,29 @@ def command(*words: str) -> dict:
     return json.loads(out.getvalue().splitlines()[-1])
 
 
+def once(path: Path, make: Callable[[], object]) -> Path:
+    """Call `make`, which writes `path`, in one process of a session; return the path."""
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the file, and with a process that is killed
+        made = Path(f"{path}.made")
+        if not made.exists():
+            make()
+            made.touch()
+    return path
+
+
 class Finished:
     """The files and, made when first asked for, the runs on them."""
 
     def __init__(self, folder: Path):
         self.folder, self.draw = folder, random.Random(1)
-        (folder / "corpus").mkdir()
-        documents = [self.sentence(self.draw.randint(4, 30)) for _ in range(200)]
         self.corpus = folder / "corpus" / "a.txt"
+        once(folder, self._files)
+        self.draw = random.Random(2)  # the same sentences in the process that wrote the files
+
+    def _files(self):
+        (self.folder / "corpus").mkdir(parents=True)
+        documents = [self.sentence(self.draw.randint(4, 30)) for _ in range(200)]
         self.corpus.write_text("\n\n".join(documents) + "\n")
         for split, rows in (("train", 40), ("validation", 20)):
             texts = [self.sentence(self.draw.randint(2, 14)) for _ in range(rows)]
@@ -61,8 +81,8 @@ class Finished:
     def pretrained(self) -> Path:
         """Return a run of masked language modelling."""
         out = self.folder / "pretrained"
-        command("pretrain", "bert-tiny", "--data.files", self.corpus, "--out", out, *TINY)
-        return out
+        words = ("pretrain", "bert-tiny", "--data.files", self.corpus, "--out", out, *TINY)
+        return once(out, lambda: command(*words))
 
     @functools.cached_property
     def classifier(self) -> Path:
@@ -82,6 +102,9 @@ class Finished:
     @functools.cached_property
     def published(self) -> Path:
         """Return a BERT with random weights in a folder as Hugging Face publishes them."""
+        return once(self.folder / "published", self._publish)
+
+    def _publish(self):
         folder = self.folder / "published"
         vocabulary = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS)
         config = replace(
@@ -89,16 +112,12 @@ class Finished:
         )
         tfattn.to_huggingface(tfattn.build(config, tfattn.Pool(), tfattn.Tokens()), folder)
         (folder / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary))
-        return folder
 
     def _finetuned(self, task, name, *flags):
         out = self.folder / name
         table = self.labelled("" if name == "classifier" else f"-{name}")
-        command(
-            "finetune", task, "--init", self.pretrained, *table, "--out", out, *flags,
-            "--train.rate", "1e-2", *SHORT,
-        )  # fmt: skip
-        return out
+        words = ("finetune", task, "--init", self.pretrained, *table, "--out", out, *flags)
+        return once(out, lambda: command(*words, "--train.rate", "1e-2", *SHORT))
 
     def _table(self, name, rows):
         header = ("label", "text", "second")[: len(rows[0])]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.inference.alignment import Attended, alignment, known_links
+from pipelines.text.alignment import Attended, alignment, known_links
 from tfattn.errors import InputError
 
 # "3 March" -> "März 3": tokens "3", "Mar", "ch" and "[SEP]"; "März", "3".

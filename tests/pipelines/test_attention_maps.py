@@ -9,7 +9,7 @@ import tensorflow as tf
 from tiny import STILL
 
 import tfattn
-from pipelines.training.attention_maps import alignment_weights, attention_maps
+from pipelines.text.figures import alignment_weights, attention_maps
 from tfattn.families import recurrent
 from tfattn.models.config import EncoderDecoderConfig, Tokens
 from tfattn.models.recurrent_config import RecurrentConfig

@@ -16,7 +16,7 @@ from finished import SHORT, TINY
 from safetensors.numpy import load_file, save_file
 
 from pipelines.__main__ import main
-from pipelines.runs import claim
+from pipelines.core.run import claim
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -262,7 +262,7 @@ FINETUNE = {
     "--data.length 1": r"data\.length: expected 8 to 2\*\*20 tokens\. Received: 1",
     "--classify.classes a a": r"classify\.classes: expected two or more different ones.*'a', 'a'",
     "--classify.dropout 1": r"classify\.dropout: expected a share from 0 to below 1\. Received: 1",
-    "--regress.scale -1": r"regress\.scale: expected 0 or more\. Received: -1",
+    "--regress.scale -1": r"regress: expected no such flags, for the task is classify",
     "--regress.pool pooler": r"regress: expected no such flags, for the task is classify",
     "--data.text label": r"columns: expected different ones\. Received: label, label",
     "--data.train none": r"data\.train: expected at least one file or glob",
@@ -277,6 +277,13 @@ def test_a_fine_tuning_that_cannot_be(given, tmp_path, finished, refused):
     words = ("finetune", "classify", "--init", finished.pretrained, *finished.labelled())
     words += ("--out", tmp_path / "out", *SHORT, *given.format(t=tmp_path).split())
     assert_says(refused(*words), FINETUNE[given])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_regression_has_flags_of_its_own(tmp_path, finished, refused):
+    words = ("finetune", "regress", "--init", finished.pretrained, *finished.labelled("-number"))
+    said = refused(*words, "--out", tmp_path / "out", *SHORT, "--regress.scale", "-1")
+    assert_says(said, r"^regress\.scale: expected 0 or more\. Received: -1")
     assert not (tmp_path / "out").exists()
 
 
@@ -422,9 +429,10 @@ def test_a_resumed_run_with_an_altered_store_is_refused_and_kept(tmp_path, finis
 def test_checkpoints_of_other_sizes_are_refused_and_kept(tmp_path, finished, refused):
     run = copied(finished.pretrained, tmp_path)
     (run / "result.json").unlink()
-    recipe = json.loads((run / "recipe.json").read_text())
-    recipe["model"]["hidden_dim"] = 48
-    (run / "recipe.json").write_text(json.dumps(recipe))
+    for name in ("recipe.json", "resolved.json"):  # a run goes on as the second one says
+        recipe = json.loads((run / name).read_text())
+        recipe["model"]["hidden_dim"] = 48
+        (run / name).write_text(json.dumps(recipe))
     before = set(sizes(run))
     said = refused("pretrain", "--from", run / "recipe.json", "--out", run)
     assert_says(
@@ -547,7 +555,7 @@ def test_bytes_that_are_not_utf8_may_be_replaced(tmp_path, capsys):
     write(tmp_path, {"a.txt": b"\xef\xbb\xbf" + TEXT.replace(b"\n", b"\r\n") + b"\n\ncaf\xe9 \0au"})
     words = ["--data.files", f"{tmp_path}/a.txt", "--data.encoding-errors", "replace"]
     assert main(["pretrain", "bert-tiny", "--out", f"{tmp_path}/out", *TINY, *words]) == 0
-    vocabulary = (tmp_path / "out" / "tokenizer" / "vocab.txt").read_text().split("\n")
+    vocabulary = (tmp_path / "out" / "processor" / "vocab.txt").read_text().split("\n")
     assert "cat" in vocabulary and "\ufeff" not in "".join(vocabulary)
 
 

@@ -8,12 +8,12 @@ import pytest
 from finished import QUICK, command
 from pairs import PAIRS, T5, trained, words, write_pairs
 
-import pipelines.training.embedded
+import pipelines.text.embedded
+import pipelines.text.labelled
 from pipelines.__main__ import main
-from pipelines.commands.table import defaults
-from pipelines.tokenization.characters import train_characters
-from pipelines.training import labels
-from pipelines.training.engine import Engine
+from pipelines.commands.table import parsing
+from pipelines.core.engine import Engine
+from pipelines.text.tokenization.characters import train_characters
 
 NMT = "transformer-nmt-tiny"
 STEPS = ("--train.steps", "1", *QUICK)
@@ -68,11 +68,11 @@ OF_TEXTS = {
     ),
     "masks in a T5": (
         ("t5-tiny", "--task", "masked-lm"),
-        r"objective: expected a single stack.* for MaskedLM. Received: an encoder and a decoder",
+        r"model: expected a single stack.* for masked-lm. Received: an encoder and a decoder",
     ),
     "spans in a BERT": (
         ("bert-tiny", "--task", "span-corruption"),
-        r"objective: expected an encoder and a decoder.* for SpanCorruption. Received: a single",
+        r"model: expected an encoder and a decoder.* for span-corruption. Received: a single",
     ),
     "an unknown task": (
         ("t5-tiny", "--task", "span-corupption"),
@@ -80,7 +80,7 @@ OF_TEXTS = {
     ),
     "tokens a batch in a BERT": (
         ("bert-tiny", "--train.batch-tokens", "256", "--data.vocab-size", "200"),
-        r"train.batch_tokens: expected pairs of texts.* Received: 256 for MaskedLM",
+        r"train.batch_tokens: expected pairs of texts.* Received: 256 for masked-lm",
     ),
     "more averaged than kept": (
         ("t5-tiny", "--train.average", "4", "--train.keep", "3"),
@@ -127,7 +127,7 @@ OF_PAIRS = {
     "a BERT that is to translate": (
         ("bert-tiny", "--task", "translation", "--data.train", "{f}/train.tsv",
          "--data.validation", "{f}/train.tsv"),
-        r"objective: expected an encoder and a decoder.* for Translation. Received: a single",
+        r"model: expected an encoder and a decoder.* for translation. Received: a single",
     ),
     "sides of unequal length": (
         (NMT, "--data.train", "{f}/a.en", "{f}/a.fr", "--data.validation", "{f}/train.tsv"),
@@ -270,7 +270,8 @@ def unmeasured(monkeypatch):
 def test_what_writes_no_targets_has_no_lengths_to_draw(finished, refused, tmp_path, request):
     words = ("evaluate", finished.classifier, "--picture", tmp_path / "a.png")
     request.getfixturevalue("unmeasured")  # now that there is a classifier
-    said_by(refused, r"picture: expected none, for .*classifier writes no targets", *words)
+    message = r"picture: expected none, for .*classifier, a run of classify, has no use .*a\.png"
+    said_by(refused, message, *words)
 
 
 @pytest.mark.parametrize("name", ["none/a.png", "folder.png"])
@@ -299,7 +300,7 @@ def test_a_vocabulary_of_another_model_is_refused(run, refused, tmp_path):
 
 
 def test_prefixes_are_counted_before_documentation_is_read(run, refused, monkeypatch, tmp_path):
-    monkeypatch.setattr(labels, "embedded_table", None)
+    monkeypatch.setattr(pipelines.text.labelled, "embedded_table", None)
     words = ("finetune", "text2text", "--init", run, "--data.train", "embedded:summaries")
     words += ("--text2text.prefix", "a: ", "b: ", "--out", tmp_path / "out")
     said_by(refused, r"text2text.prefix: expected one .* the 1 of --data.train. Rec.* 2", *words)
@@ -326,7 +327,7 @@ def test_what_goes_on_from_a_run_of_pairs_reads_pairs(run, folder, refused, tmp_
 
 @pytest.mark.parametrize("preset", [NMT, "seq2seq-tiny"])
 def test_a_model_for_pairs_learns_from_text_without_more_flags(preset):
-    found, _ = defaults("pretrain", [preset, "--task", "span-corruption"])
+    found = parsing("pretrain", [preset, "--task", "span-corruption"]).default
     assert (found.data.algorithm, found.train.batch_tokens) == ("unigram", None)
 
 
@@ -346,7 +347,7 @@ def test_embedded_pairs_are_measured_on_what_was_not_trained_on(run, folder, mon
         return Split
 
     (folder / "header.tsv").write_text("en\tfr\n" + (folder / "validation.tsv").read_text())
-    monkeypatch.setattr(pipelines.training.embedded, "write_phrases", write)
+    monkeypatch.setattr(pipelines.text.embedded, "write_phrases", write)
     words = ("evaluate", run, "--beams", "1", "--data.files")
     found = command(*words, "embedded:en-fr")
     assert asked == [("en", "fr")] and found["rows"] == len(PAIRS[::8])

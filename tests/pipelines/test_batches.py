@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from tiny import masked, plain
 
-from pipelines.data.batches import Batches
-from pipelines.data.randomness import uniform
+from pipelines.core.api import Rows
+from pipelines.core.batches import Batches
+from pipelines.core.randomness import uniform
 
 
-class Numbers:
+class Numbers(Rows):
     """Rows that hold their own number."""
 
     def __init__(self, count):
@@ -99,10 +100,10 @@ def test_steps_beyond_32_bits_are_reached_at_once():
     assert np.array_equal(found["epoch"], (2**42 + np.arange(4)) // 7)
 
 
-@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("row_independent", [False, True])
 @pytest.mark.parametrize("first", [0, 1, 17])
-def test_a_stream_from_any_step_gives_what_at_gives(first, by_row):
-    source = Batches(Numbers(30), transform, 4, 2, by_row=by_row)
+def test_a_stream_from_any_step_gives_what_at_gives(first, row_independent):
+    source = Batches(Numbers(30), transform, 4, 2, row_independent=row_independent)
     streamed = [plain(batch) for batch in source.stream(first, first + 9)]
     assert len(streamed) == 9
     for step, batch in enumerate(streamed, first):
@@ -111,7 +112,7 @@ def test_a_stream_from_any_step_gives_what_at_gives(first, by_row):
 
 @pytest.mark.parametrize(("size", "together"), [(4, 16), (2**12, 5), (2**14, 1)])
 def test_several_batches_are_made_at_once_where_they_are_small(size, together):
-    source, made = Batches(Numbers(30), transform, size, 0, by_row=True), []
+    source, made = Batches(Numbers(30), transform, size, 0, row_independent=True), []
     read = source.rows.read
     source.rows.read = lambda indices: made.append(len(indices)) or read(indices)
     found = [len(batch["features"]["number"]) for batch in source.stream(0, 9)]
@@ -187,15 +188,22 @@ def test_in_order_masks_are_the_same_every_time(store, tokenizer):
 
 
 def test_shapes_are_known_before_the_data_is_read():
-    for by_row in (False, True):
-        spec = Batches(Numbers(10), transform, 4, 0, by_row=by_row).stream(0, 1).element_spec
+    for row_independent in (False, True):
+        spec = (
+            Batches(Numbers(10), transform, 4, 0, row_independent=row_independent)
+            .stream(0, 1)
+            .element_spec
+        )
         assert spec["features"]["number"].shape == (4,)
         assert spec["features"]["wide"].shape == (4, 3)
 
 
 def test_draws_reach_the_rows_that_ask_for_them():
-    draws = lambda epoch, row: (row * 10, epoch + 1)  # noqa: E731
-    source = Batches(Numbers(6), transform, 4, 0, draws)
+    class Drawing(Numbers):
+        def draws(self, epoch, row):
+            return row * 10, epoch + 1
+
+    source = Batches(Drawing(6), transform, 4, 0)
     found = plain(source.at(2))["features"]
     assert np.array_equal(found["draw_0"], found["number"] * 10)
     assert np.array_equal(found["draw_1"], found["epoch"] + 1)

@@ -2,26 +2,31 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from finished import QUICK, command
-from tiny import engine, plain
+from tiny import QUICK as TINY_TRAIN
+from tiny import SILENT, engine, plain
 
 import tfattn
-from pipelines import recipes
 from pipelines.__main__ import main
-from pipelines.data.batches import Batches
-from pipelines.data.causal_rows import CausalRows
-from pipelines.data.store import write_store
-from pipelines.data.table_rows import TableRows
-from pipelines.inference.finished import open_finished
-from pipelines.objectives.causal_lm import CausalLM
-from pipelines.recipes import TextData
-from pipelines.tokenization.characters import train_characters
-from pipelines.training.engine import Engine
-from pipelines.training.texts import documents
+from pipelines.core.batches import Batches
+from pipelines.core.engine import Engine
+from pipelines.core.finished import open_finished
+from pipelines.core.run import Run
+from pipelines.core.spec import Recipe
+from pipelines.core.train import prepare, train
+from pipelines.text.causal_lm import CausalLMObjective, CausalLMRuntime
+from pipelines.text.corpora import documents
+from pipelines.text.data.causal_rows import CausalRows
+from pipelines.text.data.store import Store, write_store
+from pipelines.text.data.table_rows import TableRows
+from pipelines.text.sources import TextData
+from pipelines.text.spec import CausalLM
+from pipelines.text.tokenization.characters import train_characters
 from tfattn.families.gpt2 import HEAD
 from tfattn.models.config import TransformerConfig
 
@@ -35,10 +40,12 @@ CONFIG = TransformerConfig(
 
 @pytest.fixture
 def batches(tmp_path):
-    store = write_store(tmp_path / "store", TEXTS, train_characters(TEXTS, 10))
+    tokenizer = train_characters(TEXTS, 10)
+    store = write_store(tmp_path / "store", TEXTS, tokenizer)
     rows = CausalRows(store, 16, None, None)
     assert store.meta.bytes == len("".join(TEXTS))
-    objective = CausalLM(recipes.CausalLM(), HEAD, store.meta.bytes / rows.targets)
+    rows.bytes_per_target = store.meta.bytes / rows.targets
+    objective = CausalLMObjective(HEAD, tokenizer)
     return objective, Batches(rows, objective.batch, 2, 0)
 
 
@@ -61,9 +68,10 @@ def test_the_loss_is_that_of_every_next_token(batches):
 
 
 def test_of_a_prefix_nothing_is_predicted_and_its_tokens_see_each_other(tmp_path):
-    store = write_store(tmp_path / "store", TEXTS * 100, train_characters(TEXTS, 10))
+    tokenizer = train_characters(TEXTS, 10)
+    store = write_store(tmp_path / "store", TEXTS * 100, tokenizer)
     rows = CausalRows(store, 16, None, None)
-    objective = CausalLM(recipes.CausalLM(prefix=True), HEAD)
+    objective = CausalLMObjective(HEAD, tokenizer, prefix=True)
     batch = plain(Batches(rows, objective.batch, len(rows), 0).at(0))
     segments, positions, order = (
         batch["features"][name] for name in ("segments", "positions", "order")
@@ -84,10 +92,11 @@ def test_of_a_prefix_nothing_is_predicted_and_its_tokens_see_each_other(tmp_path
 
 
 def test_a_prefix_is_read_both_ways_and_what_follows_is_not(tmp_path):
-    store = write_store(tmp_path / "store", ["abcabcabcabcabcab"], train_characters(TEXTS, 10))
+    tokenizer = train_characters(TEXTS, 10)
+    store = write_store(tmp_path / "store", ["abcabcabcabcabcab"], tokenizer)
     rows, prefix, seed = CausalRows(store, 16, None, None), 0, 0
     while not 2 < prefix < 14:
-        objective = CausalLM(recipes.CausalLM(prefix=True), HEAD, seed=seed)
+        objective = CausalLMObjective(HEAD, tokenizer, prefix=True, seed=seed)
         features = Batches(rows, objective.batch, 1, 0).at(0)["features"]
         prefix, seed = int((features["order"].numpy() == 0).sum()), seed + 1
     model = engine(objective, CONFIG).model
@@ -114,17 +123,17 @@ def test_rows_that_overlap_give_every_token_more_context(batches, tmp_path):
             logits = model(given[None]).numpy()[:, -1]
             made_up += losses(logits, ids[place : place + 1])[0]
             whole += 1
-    found = Engine(model, objective).evaluate(Batches(rows, objective.batch, 4, 0).in_order())
+    ordered = Batches(rows, objective.batch, 4, 0).in_order()
+    found = Engine(model, objective).evaluate(ordered, rows)
     assert found["loss"] == pytest.approx(made_up / whole, rel=1e-5)
 
 
 def test_texts_of_the_model_are_shown_beside_how_they_went_on(batches, tmp_path):
     objective, data = batches
-    tokenizer = train_characters(TEXTS, 10)
     made = engine(objective, CONFIG, rate=1e-2)
     for batch in data.stream(0, 60):
         made.step(batch)
-    shown = objective.show(made.model, data.at(0), tokenizer, 2)
+    shown = objective.report(made.model, data.at(0), 2, figures=False).table
     assert len(shown) == 2 + 2
     for line in shown[2:]:
         text, rest, said = (part.strip() for part in line.strip("|").split("|"))
@@ -135,12 +144,61 @@ def test_texts_of_the_model_are_shown_beside_how_they_went_on(batches, tmp_path)
 def test_perplexity_and_bits_follow_from_the_loss(batches):
     objective, data = batches
     made = engine(objective, CONFIG)
-    found = made.evaluate(data.in_order())
+    found = made.evaluate(data.in_order(), data.rows)
     targets = sum(len(text) - 1 for text in TEXTS)
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
     bits = found["loss"] * targets / math.log(2) / len("".join(TEXTS))
     assert found["bits_per_byte"] == pytest.approx(bits)
-    assert objective.derived({"loss": 1e9})["perplexity"] < math.inf
+    assert objective.derived({"loss": 1e9}, data.rows)["perplexity"] < math.inf
+
+
+@pytest.fixture
+def unequal(tmp_path):
+    """Return a recipe: two bytes a character in training, one in validation, and a seed."""
+    for name, text in (("train", "éàü" * 9), ("validation", "abc" * 5)):
+        (tmp_path / f"{name}.txt").write_text("\n".join([text] * 6))
+    data = TextData(
+        files=(str(tmp_path / "train.txt"),),
+        validation=(str(tmp_path / "validation.txt"),),
+        separator="line",
+        algorithm="characters",
+        length=16,
+    )
+    settings = replace(TINY_TRAIN, seed=11, steps=2, evaluate_every=2, batch=2)
+    return Recipe(CONFIG, CausalLM(HEAD), data, settings, SILENT)
+
+
+@pytest.mark.parametrize("task", [CausalLM(HEAD), CausalLM(HEAD, prefix=True)], ids=str)
+def test_one_objective_is_made_of_the_recipe_for_both_splits(unequal, task, monkeypatch, tmp_path):
+    made, objective = [], CausalLMRuntime.objective
+
+    def counted(self, recipe, tokenizer):
+        made.append(objective(self, recipe, tokenizer))
+        return made[-1]
+
+    monkeypatch.setattr(CausalLMRuntime, "objective", counted)
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    prepared = prepare(run, replace(unequal, objective=task), None)
+    assert made == [prepared.objective]
+    assert (prepared.objective.seed, prepared.objective.prefix) == (11, task.prefix)
+    for rows, split in ((prepared.train, "train"), (prepared.validation, "validation")):
+        assert rows.store.meta == Store.open(run.data / split).meta
+
+
+def test_bits_per_byte_are_of_the_bytes_of_the_rows_that_were_evaluated(unequal, tmp_path):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    prepared = prepare(run, unequal, None)
+    made = engine(prepared.objective, prepared.config)
+    for rows, size in ((prepared.train, 2 * 27 / 26), (prepared.validation, 15 / 14)):
+        batches = Batches(rows, prepared.objective.batch, 4, 0)
+        found = made.evaluate(batches.in_order(), rows)
+        assert found["bits_per_byte"] == pytest.approx(found["loss"] / math.log(2) / size)
+    result = train(unequal, tmp_path / "trained")
+    for found in (result["before"], result["after"]):
+        wanted = found["loss"] / math.log(2) / (15 / 14)
+        assert found["bits_per_byte"] == pytest.approx(wanted)
 
 
 def test_what_repeats_is_learnt(batches):
@@ -187,7 +245,7 @@ def test_a_run_on_characters_is_gone_on_from(finished, tmp_path):
     words = ("--data.files", finished.corpus, *SHORT)
     small = ("--model.dim", "16", "--model.hidden-dim", "32", "--data.length", "16")
     command("pretrain", "nanogpt-tiny", *words, *small, "--out", tmp_path / "a")
-    held = json.loads((tmp_path / "a" / "tokenizer" / "characters.json").read_text())["characters"]
+    held = json.loads((tmp_path / "a" / "processor" / "characters.json").read_text())["characters"]
     assert set(held) == set(finished.corpus.read_text().strip())
     init = ("--init", tmp_path / "a", "--from", tmp_path / "a" / "recipe.json")
     more = command("pretrain", *init, *words, "--out", tmp_path / "b")
@@ -237,7 +295,7 @@ def test_a_language_model_is_finetuned_and_exported_as_a_classifier(finished, tm
     texts = ["the cat sat on the hill", "", "a dog ran " * 50]
     found = model.signatures["serving_default"](text=tf.constant(texts))["probabilities"].numpy()
     done = open_finished(str(tmp_path / "b"))
-    rows = TableRows(done.tokenizer, texts, None, np.zeros(3, np.int32), 16).read(np.arange(3))
+    rows = TableRows(done.processor, texts, None, np.zeros(3, np.int32), 16).read(np.arange(3))
     logits = done.model({name: rows[name] for name in ("tokens", "segments", "types")})
     np.testing.assert_allclose(found, tf.nn.softmax(logits), rtol=1e-4, atol=1e-5)
 
@@ -249,17 +307,20 @@ def test_a_prefix_language_model_reads_its_prompt_both_ways(finished, tmp_path, 
     found = command(
         "generate", tmp_path / "a", "--prompt", "the cat sat", "--tokens", "1", "--greedy"
     )
-    ids = [done.tokenizer.start_id, *done.tokenizer.encode_batch(["the cat sat"])[0]]
+    ids = [done.processor.start_id, *done.processor.encode_batch(["the cat sat"])[0]]
     tokens = np.array([ids], "int32")
     logits = np.asarray(done.model({"tokens": tokens, "order": 0 * tokens}))[0, -1]
-    assert found["texts"] == [done.tokenizer.decode([int(logits.argmax())])]
+    assert found["texts"] == [done.processor.decode([int(logits.argmax())])]
     assert "bits_per_byte" not in command("evaluate", tmp_path / "a")
     again = command("evaluate", tmp_path / "a", "--stride", "4")
     assert again["loss"] > 0
     for words, message in (
         ((tmp_path / "a", "--stride", "17"), "stride: expected 1 to 16, the tokens of a row"),
         ((tmp_path / "a", "--stride", "0"), "stride: expected at least 1"),
-        ((finished.pretrained, "--stride", "4"), "for a causal model. Received: 4 for MaskedLM"),
+        (
+            (finished.pretrained, "--stride", "4"),
+            "a run of masked-lm, has no use for it. Received: 4",
+        ),
         ((finished.classifier, "--stride", "4"), "stride: expected none, for"),
     ):
         assert main(["evaluate", *map(str, words)]) == 2

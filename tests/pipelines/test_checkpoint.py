@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from tiny import CONFIG
 
-import pipelines.training.checkpoint
+import pipelines.core.checkpoint
 import tfattn
-from pipelines.recipes import TrainConfig
-from pipelines.training.checkpoint import ARRAYS, STATE, Checkpoints, State, variables_by_path
-from pipelines.training.optimize import build_optimizer
+from pipelines.core.checkpoint import ARRAYS, STATE, Checkpoints, State, variables_by_path
+from pipelines.core.optimize import build_optimizer
+from pipelines.core.train_config import TrainConfig
 from tfattn.errors import InputError
 from tfattn.models.config import Tokens
 
@@ -156,8 +156,8 @@ def test_a_damaged_checkpoint_never_pushes_out_a_whole_one(held, keep):
 
 CALLS = {  # of `save`, in their order
     "mkdir": Path,
-    "save_file": pipelines.training.checkpoint,
-    "_sha256": pipelines.training.checkpoint,
+    "save_file": pipelines.core.checkpoint,
+    "_sha256": pipelines.core.checkpoint,
     "write_text": Path,
     "fsync": os,
     "replace": os,

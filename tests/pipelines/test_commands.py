@@ -12,18 +12,19 @@ from pathlib import Path
 import pytest
 from finished import command
 
-from pipelines import recipes
 from pipelines.__main__ import main
 from pipelines.commands import flags
-from pipelines.commands import table as commands
-from pipelines.defaults import RECIPES
-from pipelines.recipes import Recipe
-from pipelines.runs import Interrupted
-from tfattn.families import preset
+from pipelines.commands.finished import Evaluate
+from pipelines.commands.table import as_json, commands, parsing
+from pipelines.core.run import Interrupted
+from pipelines.core.spec import Recipe
+from pipelines.core.train_config import TrainConfig
+from pipelines.domains import presets
+from tfattn.families import preset, pretraining_head
 from tfattn.spec import differences
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(commands.COMMANDS)
+COMMANDS = sorted(commands())
 HELP = """
 import contextlib, io, json, sys
 from pipelines.__main__ import main
@@ -67,7 +68,9 @@ def flag_texts(text):
         inside = line.strip("│ ")
         if line.startswith("╭"):
             name, positional = None, "positional" in line
-        elif inside.startswith("--") or (positional and re.match(r"\[|[A-Z]{2}", inside)):
+        elif line.startswith("│") and (
+            inside.startswith("--") or (positional and re.match(r"\[|[A-Z]{2}", inside))
+        ):
             name = inside.split()[0].strip(",")
             found[name] = inside
         elif name is not None and line.startswith("│"):
@@ -108,7 +111,7 @@ def test_every_flag_is_explained_in_eighty_columns(name, helped):
         explained = re.sub(r"\[.*?\]+|\{.*?\}|\(.*?\)|\S*[A-Z]{3,}\S*|--\S*", "", said)
         assert re.search(r"[a-z]{2,}", explained), said
         assert re.search(r"\((default: .+|required)\)$", said), said
-    fields = recipes.TrainConfig.__dataclass_fields__
+    fields = TrainConfig.__dataclass_fields__
     if name in ("pretrain", "finetune"):
         assert {f"--train.{field.replace('_', '-')}" for field in fields} <= set(texts)
 
@@ -122,7 +125,7 @@ def test_help_shows_the_defaults_of_the_preset_or_the_recipe(finished):
         ["pretrain", "--from", recipe],
         ["pretrain", f"--from={recipe}"],
     )
-    rates = {name: str(RECIPES[name].train.rate) for name in ("bert-mini", "bert-tiny")}
+    rates = {name: str(presets()[name].train.rate) for name in ("bert-mini", "bert-tiny")}
     assert rates["bert-mini"] != rates["bert-tiny"]
     assert defaults_of(mini)["--train.rate"] == rates["bert-mini"]
     assert defaults_of(aside)["--train.rate"] == rates["bert-mini"]
@@ -133,12 +136,14 @@ def test_help_shows_the_defaults_of_the_preset_or_the_recipe(finished):
 
 
 def test_a_t5_moves_by_shares_of_its_weights(tmp_path):
-    ours = {"format": "tfattn", "config": preset("t5-tiny").to_json()}
+    heads = [pretraining_head("t5-tiny").to_json()]
+    ours = {"format": "tfattn", "config": preset("t5-tiny").to_json(), "heads": heads}
     for folder, described in (("theirs", {"model_type": "t5"}), ("ours", ours)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "config.json").write_text(json.dumps(described))
     words = [["--init", str(tmp_path / name)] for name in ("theirs", "ours", "none")]
-    given = [[command, *init] for command in ("finetune", "pretrain") for init in words]
+    commands = (["finetune", "text2text"], ["pretrain"])
+    given = [[*command, *init] for command in commands for init in words]
     found = [defaults_of(text)["--train.proportional"] for text in helps(*given)[0]]
     assert found == ["True", "True", "False"] * 2
     (scratch,), _ = helps(["pretrain", "t5-mini"])
@@ -184,7 +189,7 @@ def test_a_stopped_run_says_where_it_goes_on(monkeypatch, capsys):
     def stopped(self, base=None):
         raise Interrupted("stopped at step 3 of 9")
 
-    monkeypatch.setattr(commands.Evaluate, "run", stopped)
+    monkeypatch.setattr(Evaluate, "run", stopped)
     assert main(["evaluate", "nothing"]) == 130
     assert capsys.readouterr().err == "\nstopped at step 3 of 9\n"
 
@@ -193,7 +198,7 @@ def test_a_stop_before_there_is_anything_is_told_too(monkeypatch, capsys):
     def stopped(self, base=None):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.Evaluate, "run", stopped)
+    monkeypatch.setattr(Evaluate, "run", stopped)
     assert main(["evaluate", "nothing"]) == 130
     assert capsys.readouterr().err.startswith("\nstopped. The same command")
 
@@ -208,7 +213,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):
     def wrong(self, base=None):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(commands.Evaluate, "run", wrong)
+    monkeypatch.setattr(Evaluate, "run", wrong)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate", "nothing"])
 
@@ -217,7 +222,7 @@ def test_presets_are_listed_with_their_exact_counts(capsys):
     assert main(["presets"]) == 0
     out, err = capsys.readouterr()
     counts = json.loads(out)
-    assert list(counts) == list(RECIPES)
+    assert list(counts) == list(presets())
     assert counts["bert-base-uncased"] == 108_891_648
     assert all(name in err and f"{count:,}" in err for name, count in counts.items())
 
@@ -279,7 +284,7 @@ def test_a_second_identical_command_says_that_all_is_done(finished, capsys):
 
 
 def test_the_last_line_is_strict_json():
-    said = commands.as_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": "\udce9"}})
+    said = as_json({"a": float("nan"), "b": [float("inf"), 1.5], "c": {"d": "\udce9"}})
     assert json.loads(said) == {"a": None, "b": [None, 1.5], "c": {"d": "\udce9"}}
     assert said.isascii() and "NaN" not in said
 
@@ -294,7 +299,7 @@ def test_what_the_disk_refuses_is_told_without_a_traceback(monkeypatch, capsys, 
     def full(self, base=None):
         raise OSError(code, os.strerror(code), "/full/model.safetensors")
 
-    monkeypatch.setattr(commands.Evaluate, "run", full)
+    monkeypatch.setattr(Evaluate, "run", full)
     for code in (errno.ENOSPC, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR):
         assert main(["evaluate", "nothing"]) == 2
         said = capsys.readouterr().err
@@ -307,7 +312,7 @@ def test_what_does_not_fit_into_memory_is_told_without_a_traceback(monkeypatch, 
 
         return tf.zeros((2**40, 2**20))
 
-    monkeypatch.setattr(commands.Evaluate, "run", large)
+    monkeypatch.setattr(Evaluate, "run", large)
     assert main(["evaluate", "nothing"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: memory: expected a model and batches that fit;")
@@ -320,5 +325,5 @@ def weights(run):
 
 def pretraining(words):
     """Return the recipe that the words of `pretrain` come to."""
-    found, base = commands.defaults("pretrain", words)
-    return flags.parse(commands.Pretrain, words, "", found).recipe(base)
+    found = parsing("pretrain", words)
+    return flags.parse(found.kind, words, "", found.default).recipe(found.base)

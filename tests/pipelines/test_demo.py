@@ -8,12 +8,12 @@ import shlex
 import pytest
 import tensorflow as tf
 
-from pipelines import progress
+from pipelines.core import progress
+from pipelines.core.engine import Engine
+from pipelines.core.evaluate import evaluate
+from pipelines.core.spec import Recipe
 from pipelines.experiments import demo
-from pipelines.inference.evaluate import evaluate
-from pipelines.recipes import Recipe
-from pipelines.training import texts as sources
-from pipelines.training.engine import Engine
+from pipelines.text import corpora as sources
 
 WORDS = shlex.split("the value of a list is given to this function when it returns an object")
 

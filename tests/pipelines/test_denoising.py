@@ -7,8 +7,8 @@ import pytest
 from finished import QUICK, command
 from pairs import PAIRS, T5
 
-from pipelines.generation.writer import Writer
-from pipelines.inference.finished import open_finished
+from pipelines.core.finished import open_finished
+from pipelines.text.generation.writer import Writer
 from tfattn.models.sampling import Sampling
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
@@ -64,7 +64,7 @@ def test_the_weights_are_where_the_fine_tuning_starts(pretrained, answers):
 
 def test_the_prefix_stands_before_every_source_by_itself(answers, table):
     done = open_finished(str(answers))
-    writer = Writer(done.model, done.tokenizer, Sampling(beams=2), jit=False)
+    writer = Writer(done.model, done.processor, Sampling(beams=2), jit=False)
     sources = [source for source, _ in PAIRS[:3]]
     said, bare = (
         [texts[0].score for texts in writer.write([f"{before}{s}" for s in sources], 6)]
@@ -92,7 +92,7 @@ def test_answers_are_measured_with_their_prefix(answers, table):
 
 @pytest.mark.parametrize("task", ["text-infilling", "prefix-lm"])
 def test_texts_are_spoiled_in_other_ways(task, finished, pretrained, tmp_path):
-    words = ("--data.files", finished.corpus, "--data.tokenizer", pretrained / "tokenizer")
+    words = ("--data.files", finished.corpus, "--data.tokenizer", pretrained / "processor")
     found = command(
         "pretrain", "t5-tiny", "--task", task, *words, *T5, *SHORT, "2", "--out", tmp_path / "run",
     )  # fmt: skip

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.data.embedded import aligned, phrases
-from pipelines.training import embedded as module
-from pipelines.training.embedded import embedded_pairs, embedded_table, languages
+from pipelines.text import embedded as module
+from pipelines.text.data.embedded import aligned, phrases
+from pipelines.text.embedded import embedded_pairs, embedded_table, languages
 from tfattn.errors import InputError
 
 

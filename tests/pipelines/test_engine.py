@@ -8,15 +8,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import CONFIG, STILL, engine, masked, plain, weights
+from tiny import CONFIG, LENGTH, STILL, engine, masked, plain, weights
 
-from pipelines.devices import choose_compile, choose_lanes, choose_strategy, share_rows
-from pipelines.recipes import TrainConfig
-from pipelines.training.engine import MEASURES
+from pipelines.core.api import Objective, Rows, Selection
+from pipelines.core.batches import Batches
+from pipelines.core.devices import choose_compile, choose_lanes, choose_strategy, share_rows
+from pipelines.core.engine import MEASURES
+from pipelines.core.train_config import TrainConfig
 from tfattn.errors import InputError
+from tfattn.models.config import Classify
 
 STEPS = 3
 EMA = 0.8
+DROPPING = replace(CONFIG, depth=2, drop_path=0.3)
 
 
 def steps(made, source, count=STEPS):
@@ -48,6 +52,14 @@ def plainly(work):
     return made, steps(made, source), weights(made.model)
 
 
+@pytest.fixture(scope="module")
+def in_one_lane(work):
+    """Return an engine with dropout after its steps, and their numbers."""
+    objective, source = work
+    whole = engine(objective, DROPPING, lanes=1)
+    return whole, steps(whole, source)
+
+
 def test_accumulated_microbatches_are_one_large_batch(work, plainly):
     objective, source = work
     counts = plain(source.at(0))["weights"]["mlm"].reshape(4, -1).sum(axis=1)
@@ -58,7 +70,7 @@ def test_accumulated_microbatches_are_one_large_batch(work, plainly):
     assert_weights(weights(made.model), after, 1e-6)
 
 
-@pytest.mark.parametrize("mode", ["fused", pytest.param("xla", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["fused", "xla"])
 def test_every_way_of_compiling_takes_the_same_steps(work, plainly, mode):
     objective, source = work
     _, numbers, after = plainly
@@ -68,7 +80,7 @@ def test_every_way_of_compiling_takes_the_same_steps(work, plainly, mode):
         made.expect(tf.nest.map_structure(free, source.at(0)))
     assert_numbers(steps(made, source), numbers, 1e-4)
     assert_weights(weights(made.model), after, 1e-4)
-    ours, theirs = (e.evaluate(source.in_order(1)) for e in (made, plainly[0]))
+    ours, theirs = (e.evaluate(source.in_order(1), source.rows) for e in (made, plainly[0]))
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
@@ -82,16 +94,18 @@ def test_every_way_of_compiling_takes_the_same_steps(work, plainly, mode):
     ],
     ids=str,
 )
-def test_rows_in_lanes_take_the_same_steps_with_dropout_too(work, how):
+def test_rows_in_lanes_take_the_same_steps_with_dropout_too(work, in_one_lane, how):
     objective, source = work
-    config = replace(CONFIG, depth=2, drop_path=0.3)
-    whole, made = engine(objective, config, lanes=1), engine(objective, config, **how)
+    whole, numbers = in_one_lane
+    made = engine(objective, DROPPING, **how)
     assert (whole.lanes, made.lanes) == (1, how["lanes"])
-    assert_numbers(steps(made, source), steps(whole, source), 1e-5)
+    assert_numbers(steps(made, source), numbers, 1e-5)
     assert_weights(weights(made.model), weights(whole.model), 1e-5)
     seeds = [[v.numpy().tolist() for v in e.model.non_trainable_variables] for e in (made, whole)]
     assert seeds[0] == seeds[1] and seeds[0]
-    assert made.evaluate(source.in_order(2)) == pytest.approx(whole.evaluate(source.in_order(2)))
+    assert made.evaluate(source.in_order(2), source.rows) == pytest.approx(
+        whole.evaluate(source.in_order(2), source.rows)
+    )
 
 
 def test_lanes_that_do_not_divide_the_rows_are_fewer(work, plainly):
@@ -118,8 +132,8 @@ def share_threads():
         assert found == ((0, 0) if lanes == 1 else (1, 3))
 
 
-def test_threads_have_rows_of_their_own_where_that_is_asked(nursery, tmp_path):
-    child = nursery.start("test_engine:share_threads", tmp_path / "log")
+def test_threads_have_rows_of_their_own_where_that_is_asked(fork_server, tmp_path):
+    child = fork_server.start("test_engine:share_threads", tmp_path / "log")
     assert child.wait() == 0, (tmp_path / "log").read_text()
 
 
@@ -239,7 +253,7 @@ def test_evaluation_is_the_mean_over_the_split_whatever_the_size_of_batches(
     found = []
     for size in (16, 7, 1000):
         _, source = masked(store, tokenizer, size, pack=False)
-        found.append(made.evaluate(source.in_order()))
+        found.append(made.evaluate(source.in_order(), source.rows))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     assert found[0] == pytest.approx(found[2], rel=1e-5)
     assert_weights(weights(made.model), after, 0)
@@ -249,8 +263,12 @@ def test_evaluation_leaves_out_dropout(store, tokenizer):
     objective, source = masked(store, tokenizer, 16)
     made, still = engine(objective, CONFIG), engine(objective, STILL)
     still.model.set_weights(weights(made.model))
-    assert made.evaluate(source.in_order(1)) == made.evaluate(source.in_order(1))
-    assert made.evaluate(source.in_order(1)) == pytest.approx(still.evaluate(source.in_order(1)))
+    assert made.evaluate(source.in_order(1), source.rows) == made.evaluate(
+        source.in_order(1), source.rows
+    )
+    assert made.evaluate(source.in_order(1), source.rows) == pytest.approx(
+        still.evaluate(source.in_order(1), source.rows)
+    )
 
 
 def test_dropout_draws_anew_in_every_step(store, tokenizer):
@@ -266,7 +284,7 @@ def test_dropout_draws_anew_in_every_step(store, tokenizer):
 
 def test_the_loss_of_two_tasks_is_the_sum_of_theirs(store, tokenizer):
     objective, source = masked(store, tokenizer, 8, next_sentence=True)
-    found = engine(objective).evaluate(source.in_order())
+    found = engine(objective).evaluate(source.in_order(), source.rows)
     assert set(found) == {*objective.terms, "loss"}
     assert found["loss"] == pytest.approx(found["mlm_loss"] + found["next_loss"])
 
@@ -279,8 +297,8 @@ def test_auto_is_islands_where_there_is_no_accelerator():
 
 def on_two_devices(folder, out):
     """Train on two devices, in a process of its own, and write down what happened."""
-    from pipelines.data.store import Store
-    from pipelines.tokenization.wordpiece import WordPiece
+    from pipelines.text.data.store import Store
+    from pipelines.text.tokenization.wordpiece import WordPiece
 
     cpu = tf.config.list_physical_devices("CPU")[0]
     two = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -295,7 +313,7 @@ def on_two_devices(folder, out):
     for batch in strategy.distribute_datasets_from_function(lambda _: shares):
         numbers.append(made.step(batch))
         after.append([w.tolist() for w in weights(made.model)])
-    numbers.append(made.evaluate(source.in_order(1)))
+    numbers.append(made.evaluate(source.in_order(1), source.rows))
     with made.averaged():
         averages = [w.tolist() for w in weights(made.model)]
     with strategy.scope():
@@ -313,19 +331,121 @@ def on_two_devices(folder, out):
     assert not any("__autograph_generated" in module for module in sys.modules)
 
 
-def test_two_devices_take_the_steps_of_one(work, plainly, nursery, store, vocabulary, tmp_path):
+def test_two_devices_take_the_steps_of_one(work, plainly, fork_server, store, vocabulary, tmp_path):
     folder, out, log = tmp_path / "in", tmp_path / "out.json", tmp_path / "log"
     folder.mkdir()
     (folder / "vocabulary").symlink_to(vocabulary)
     (folder / "store").symlink_to(store.folder)
-    child = nursery.start("test_engine:on_two_devices", log, str(folder), str(out))
+    child = fork_server.start("test_engine:on_two_devices", log, str(folder), str(out))
     assert child.wait() == 0, log.read_text()
     replicas, refused, numbers, after, averages, dropped = json.loads(out.read_text())
     assert replicas == 2
     assert refused == "train.batch: expected a multiple of the 2 devices. Received: 3."
     made, wanted, last = plainly
-    assert_numbers(numbers, [*wanted, made.evaluate(work[1].in_order(1))], 1e-5)
+    assert_numbers(numbers, [*wanted, made.evaluate(work[1].in_order(1), work[1].rows)], 1e-5)
     after = [[np.array(w) for w in step] for step in after]
     assert_weights(after[-1], last, 1e-5)
     assert_weights([np.array(w) for w in averages], average_of(after), 1e-6)
     assert_numbers(dropped, steps(engine(work[0], CONFIG), work[1]), 1e-5)  # of the same masks
+
+
+NAMES = np.array(["ant", "bee", "cow"])
+
+
+class BoxRows(Rows):
+    """Eleven rows of boxes: up to four of each row, the other places of which are -1."""
+
+    def __init__(self):
+        rng = np.random.default_rng(5)
+        self.tokens = rng.integers(5, 150, (11, LENGTH)).astype(np.int32)
+        self.counts = rng.integers(0, 5, 11).astype(np.int32)
+        there = np.arange(4) < self.counts[:, None]
+        boxes = rng.random((11, 4, 2)).astype(np.float32)
+        self.boxes = np.where(there[..., None], boxes, np.float32(-1))
+        self.names = np.array([f"row {number}" for number in range(11)], object)
+
+    def __len__(self):
+        return 11
+
+    def read(self, indices):
+        """Return tokens, and what is wanted of them."""
+        wanted = {"boxes": self.boxes, "count": self.counts, "name": self.names}
+        return {name: array[indices] for name, array in {"tokens": self.tokens, **wanted}.items()}
+
+
+class Collected:
+    """What a metric was given, of all batches."""
+
+    def __init__(self):
+        self.batches, self.given = [], []
+
+    def update(self, outputs, batch):
+        """Keep it."""
+        self.given.append((outputs, batch))
+
+    def rows(self):
+        """Return outputs, features, targets and weights of the split."""
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *self.given)
+
+    def result(self):
+        """Return numbers of the targets that only real rows give."""
+        _, batch = self.rows()
+        return {"rows": float(len(batch["targets"]["count"])),
+                "boxes": float(batch["targets"]["count"].sum())}  # fmt: skip
+
+
+class Boxes(Objective):
+    """A task whose outputs are a structure of arrays, integers and strings."""
+
+    def __init__(self):
+        self.heads = (Classify("boxes", classes=6, pool="mean", dropout=0.0),)
+        self.terms, self.losses = {"loss": "rows"}, ("loss",)
+        self.selects, self.made = Selection("boxes", higher_is_better=True), []
+
+    def batch(self, rows, epoch, row):
+        targets = {"boxes": rows["boxes"], "count": rows["count"], "name": rows["name"]}
+        weights = {"rows": tf.ones_like(row, tf.float32)}
+        return {"features": {"tokens": rows["tokens"]}, "targets": targets, "weights": weights}
+
+    def measure(self, model, batch, training):
+        found = model(batch["features"], training=training)
+        boxes = tf.reshape(found, [-1, 3, 2])
+        best = tf.argmax(found[:, :3], axis=-1, output_type=tf.int32)
+        first = batch["targets"]["boxes"][:, 0]
+        loss = tf.reduce_mean(tf.square(boxes[:, 0] - first), axis=-1) * batch["weights"]["rows"]
+        outputs = {"boxes": boxes, "said": (best, tf.gather(tf.constant(NAMES), best))}
+        return {"loss": tf.reduce_sum(loss)}, outputs
+
+    def metrics(self):
+        self.made.append(Collected())
+        return (self.made[-1],)
+
+
+@pytest.mark.parametrize("how", [{"lanes": 1}, {"lanes": 2}, {"lanes": 2, "compile": "fused"}])
+def test_a_metric_gets_outputs_of_any_structure_and_real_rows_alone(how):
+    rows, objective = BoxRows(), Boxes()
+    made, source = engine(objective, **how), Batches(rows, objective.batch, 4, 0)
+    assert made.lanes == how["lanes"] and len(source.in_order()) == 3
+    for batch in source.stream(0, 2):
+        assert np.isfinite(made.step(batch)["loss"])
+    objective.made.clear()
+    numbers = made.evaluate(source.in_order(), rows)
+    (metric,) = objective.made  # one for the evaluation
+    outputs, batch = metric.rows()
+    logits = made.model({"tokens": tf.constant(rows.tokens)}, training=False).numpy()
+    boxes, best = logits.reshape(11, 3, 2), logits[:, :3].argmax(axis=1)
+    assert outputs["boxes"].shape == (11, 3, 2)  # of the twelfth row, which fills a batch, nothing
+    np.testing.assert_allclose(outputs["boxes"], boxes, rtol=1e-4, atol=1e-5)
+    said, names = outputs["said"]
+    np.testing.assert_array_equal(said, best)
+    assert [name.decode() for name in names] == NAMES[best].tolist()
+    assert set(batch) == {"features", "targets", "weights"}
+    np.testing.assert_array_equal(batch["features"]["tokens"], rows.tokens)
+    for name, wanted in (("boxes", rows.boxes), ("count", rows.counts)):
+        np.testing.assert_array_equal(batch["targets"][name], wanted)
+    assert [name.decode() for name in batch["targets"]["name"]] == rows.names.tolist()
+    loss = np.mean((boxes[:, 0] - rows.boxes[:, 0]) ** 2, axis=1).mean()
+    assert numbers["rows"] == 11 and numbers["boxes"] == rows.counts.sum()
+    assert numbers["loss"] == pytest.approx(loss, rel=1e-4)
+    made.evaluate(source.in_order(), rows)
+    assert len(objective.made) == 2  # each evaluation has its own

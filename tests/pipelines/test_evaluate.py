@@ -9,10 +9,10 @@ import tensorflow as tf
 from finished import command
 from sklearn.metrics import f1_score
 
-import pipelines.inference.evaluate as module
+import pipelines.core.evaluate as module
 from pipelines.__main__ import main
-from pipelines.commands.finished import Evaluate
-from pipelines.data.batches import Batches
+from pipelines.core.batches import Batches
+from pipelines.text.spec import RowOptions
 from tfattn.errors import InputError
 
 CLOSE = {"rel": 1e-5, "abs": 1e-6}
@@ -75,9 +75,11 @@ def test_a_batch_has_no_more_rows_than_there_are(finished, monkeypatch):
     assert [size for size, _ in sizes] == [sizes[0][1], 2, 20, 2]
 
 
-def test_a_stride_below_one_is_refused_before_anything_else():
+def test_a_stride_below_one_is_refused_before_anything_else(capsys):
+    assert main(["evaluate", "nowhere", "--stride", "0"]) == 2
+    assert capsys.readouterr().err == "error: stride: expected at least 1. Received: 0.\n"
     with pytest.raises(InputError, match="stride: expected at least 1. Received: 0"):
-        Evaluate("nowhere", stride=0).run()
+        RowOptions(stride=0)
 
 
 def test_a_stride_is_in_the_result_and_one_without_use_is_told(copying, tmp_path, capsys):

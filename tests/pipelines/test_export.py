@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 from finished import QUICK, command
 
-import pipelines.inference.export
 from pipelines.__main__ import main
-from pipelines.data.table_rows import TableRows
-from pipelines.inference.export import Features
-from pipelines.inference.finished import open_finished
+from pipelines.core.finished import open_finished, without_heads
+from pipelines.text.data.table_rows import TableRows
+from pipelines.text.documents import tokenizer_of
+from pipelines.text.encoder_module import TextFeatures
 
 TEXTS = [
     "the cat sat on the mat",
@@ -95,12 +95,12 @@ def expected(run, kind, texts, seconds):
     """Return what the Python model gives for rows as training makes them."""
     done = open_finished(str(run))
     pairs = seconds if kind == "pairs" else None
-    rows = TableRows(done.tokenizer, texts, pairs, np.zeros(len(texts), np.int32), 16)
+    rows = TableRows(tokenizer_of(done), texts, pairs, np.zeros(len(texts), np.int32), 16)
     features = rows.read(np.arange(len(texts)))
     del features["label"]
     if kind != "pretrained":
         return done.model(features, training=False).numpy(), done.recipe.objective
-    hidden = pipelines.inference.export.served(done).model(features, training=False).numpy()
+    hidden = without_heads(done)(features, training=False).numpy()
     real = (features["segments"] != 0)[..., None]
     return (hidden * real).sum(1) / real.sum(1), None
 
@@ -153,7 +153,7 @@ def test_a_text_is_answered_alike_alone_and_among_longer_ones(answers):
 
 @pytest.mark.parametrize("length", [8, 9, 16, 31])
 def test_rows_are_those_of_training_whatever_is_cut(length, finished):
-    tokenizer = open_finished(str(finished.pretrained)).tokenizer
+    tokenizer = tokenizer_of(open_finished(str(finished.pretrained)))
     rng = np.random.default_rng(length)
     texts, seconds = (
         [finished.sentence(int(n)) if n else "" for n in rng.integers(0, 45, size=60)]
@@ -162,7 +162,7 @@ def test_rows_are_those_of_training_whatever_is_cut(length, finished):
     for pairs in (None, seconds):
         rows = TableRows(tokenizer, texts, pairs, np.zeros(60, np.int32), length)
         wanted = rows.read(np.arange(60))
-        features = Features(tokenizer, length, pairs is not None)
+        features = TextFeatures(tokenizer, length)
         found = features(tf.constant(texts), *(() if pairs is None else (tf.constant(pairs),)))
         width = found["tokens"].shape[1]
         assert rows.cut > 0 and width == length
@@ -234,10 +234,10 @@ def test_the_next_export_is_the_next_version(finished, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["10", "9"]
 
 
-def test_a_killed_export_is_no_model_and_the_next_one_is(finished, nursery, tmp_path):
+def test_a_killed_export_is_no_model_and_the_next_one_is(finished, fork_server, tmp_path):
     out = tmp_path / "out"
     words = ["export", str(finished.classifier), "--out", str(out)]
-    child = nursery.start("pipelines.__main__:main", tmp_path / "log", words)
+    child = fork_server.start("pipelines.__main__:main", tmp_path / "log", words)
     assert child.wait_until(lambda: (out / ".export.tmp").exists())
     child.kill(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL

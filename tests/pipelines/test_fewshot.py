@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.data.tables import Table, read_table
+from pipelines.core.finished import open_finished
+from pipelines.core.tables import Table, read_table
 from pipelines.experiments import fewshot, fewshot_report
 from pipelines.experiments.fewshot import few_shot
 from pipelines.experiments.prompts import Prompt, Trials
-from pipelines.generation.scoring import Scorer
-from pipelines.inference.finished import open_finished
-from pipelines.recipes import CausalLM
-from pipelines.tokenization.characters import Characters
+from pipelines.text.generation.scoring import Scorer
+from pipelines.text.spec import CausalLM
+from pipelines.text.tokenization.characters import Characters
 from tfattn.errors import InputError
 
 
@@ -135,17 +135,17 @@ def test_a_model_or_a_vocabulary_of_another_kind_is_refused(finished, copying, c
     assert main(["fewshot", str(finished.pretrained), *files]) == 2
     assert "model: expected a language model with causal masks" in capsys.readouterr().err
     done, test = open_finished(str(copying[0])), read_table([str(copying[1])])
-    letters = replace(done, reader=Characters(tuple("abcdefghijklmnopqrstuvwxyz ")))
+    letters = replace(done, processor=Characters(tuple("abcdefghijklmnopqrstuvwxyz ")))
     with pytest.raises(InputError, match=r"template, separator: expected the 27 char.*'\\n' '='"):
         few_shot(letters, test, None, Trials(), Prompt(), 4)
-    few = replace(done, reader=Characters(tuple("blured =>\n")))
+    few = replace(done, processor=Characters(tuple("blured =>\n")))
     with pytest.raises(InputError, match="data.files: expected the .* characters"):
         few_shot(few, test, None, Trials(), Prompt(), 4)
 
 
 def test_characters_of_another_vocabulary_are_told_with_where_they_stand(copying):
     done = open_finished(str(copying[0]))
-    letters = replace(done, reader=Characters(tuple("abcdefghijklmnopqrstuvwxyz =>\n")))
+    letters = replace(done, processor=Characters(tuple("abcdefghijklmnopqrstuvwxyz =>\n")))
 
     def ask(test, train, **trials):
         few_shot(letters, test, train, Trials(shots=(1,), limit=1, **trials), Prompt(), 4)

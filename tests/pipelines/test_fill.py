@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from pipelines.__main__ import main
-from pipelines.inference.fill import fill, masked_ids
-from pipelines.inference.finished import open_finished
+from pipelines.core.finished import open_finished
+from pipelines.text.fill import fill, masked_ids
 
 
 @pytest.fixture(scope="module")
@@ -29,20 +29,20 @@ def test_every_mask_gets_its_likeliest_words(finished, capsys):
 
 def test_guesses_are_the_softmax_over_the_whole_vocabulary(done):
     text = "the [MASK] sat on a hill"
-    everything = fill(done, text, top=done.tokenizer.size)[0]
-    assert sorted(word for word, _ in everything) == sorted(done.tokenizer.vocabulary)
+    everything = fill(done, text, top=done.processor.size)[0]
+    assert sorted(word for word, _ in everything) == sorted(done.processor.vocabulary)
     assert sum(share for _, share in everything) == pytest.approx(1, abs=1e-2)  # rounded
-    ids = masked_ids(done.tokenizer, text)
+    ids = masked_ids(done.processor, text)
     logits = done.model({"tokens": ids[None], "segments": np.ones_like(ids)[None]})
     best = int(tf.argmax(logits[0, 2]))
-    assert ids[2] == done.tokenizer.mask_id
-    assert everything[0][0] == done.tokenizer.vocabulary[best]
+    assert ids[2] == done.processor.mask_id
+    assert everything[0][0] == done.processor.vocabulary[best]
 
 
 def test_the_text_around_a_mask_is_tokenized_as_in_training(done):
-    ids = masked_ids(done.tokenizer, "The cat[MASK]sat, CAFÉ")
-    parts = [done.tokenizer.encode_batch([part])[0].tolist() for part in ("the cat", "sat, café")]
-    special = done.tokenizer
+    ids = masked_ids(done.processor, "The cat[MASK]sat, CAFÉ")
+    parts = [done.processor.encode_batch([part])[0].tolist() for part in ("the cat", "sat, café")]
+    special = done.processor
     assert ids.tolist() == [
         special.start_id, *parts[0], special.mask_id, *parts[1], special.separator_id
     ]  # fmt: skip

@@ -9,8 +9,8 @@ from finished import SHORT, command
 from safetensors.numpy import load_file
 
 import tfattn
-from pipelines import recipes
-from pipelines.recipes import Recipe
+from pipelines.core.spec import Recipe
+from pipelines.text.spec import MaskedLM
 
 
 @pytest.fixture(scope="module")
@@ -69,4 +69,4 @@ def test_a_model_may_be_pretrained_further(finished, tmp_path):
     for path, weight in ours.items():
         np.testing.assert_allclose(weight, published[path], atol=1e-6, err_msg=path)
     recipe = Recipe.load(tmp_path / "run" / "recipe.json")
-    assert recipe.model is None and isinstance(recipe.objective, recipes.MaskedLM)
+    assert recipe.model is None and isinstance(recipe.objective, MaskedLM)

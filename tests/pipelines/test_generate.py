@@ -12,9 +12,9 @@ import pytest
 from finished import QUICK, command
 
 from pipelines.__main__ import main
-from pipelines.generation.generator import Generator, text_added
-from pipelines.inference.finished import open_finished
-from pipelines.tokenization.bytepair import train_bytepair
+from pipelines.core.finished import open_finished
+from pipelines.text.generation.generator import Generator, text_added
+from pipelines.text.tokenization.bytepair import train_bytepair
 from tfattn.errors import InputError
 from tfattn.models.sampling import Sampling
 
@@ -43,7 +43,7 @@ def bytes_(finished, tmp_path_factory):
 
 def generator(run, **sampling):
     done = open_finished(str(run))
-    return Generator(done.model, done.tokenizer, Sampling(**sampling))
+    return Generator(done.model, done.processor, Sampling(**sampling))
 
 
 def written(made, prompts, tokens, seed=0):

@@ -10,8 +10,8 @@ from finished import command
 from sklearn.datasets import load_digits
 
 from pipelines.__main__ import main
-from pipelines.commands.table import defaults
-from pipelines.recipes import ImageClassification, ImageData, MaskedImages
+from pipelines.commands.table import parsing
+from pipelines.images.spec import ImageClassification, ImageData, MaskedImages
 
 SIZE = (
     *("--model.height", "8", "--model.width", "8", "--model.channels", "1", "--model.patch", "4"),
@@ -52,7 +52,9 @@ def masked(pictures, tmp_path_factory):
 def kinds(masked, pictures, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "kinds"
     data = ("--data.images", pictures / "train", "--data.validation", pictures / "validation")
-    found = command("finetune", "image", "--init", masked, *data, *STEPS, "--out", out)
+    found = command(
+        "finetune", "image-classification", "--init", masked, *data, *STEPS, "--out", out
+    )
     assert found["after"]["accuracy"] > 0.8
     return out
 
@@ -94,14 +96,14 @@ def test_a_masked_autoencoder_is_served_as_a_vector(masked, pictures, tmp_path):
 
 
 def test_the_defaults_are_those_of_images(masked):
-    assert isinstance(defaults("pretrain", ["vit-mini"])[0].objective, MaskedImages)
+    assert isinstance(parsing("pretrain", ["vit-mini"]).default.objective, MaskedImages)
     words = ["vit-mini", "--task", "image-classification"]
-    found = defaults("pretrain", words)[0]
+    found = parsing("pretrain", words).default
     assert isinstance(found.objective, ImageClassification) and isinstance(found.data, ImageData)
     for folder in (masked, masked / "model"):
-        found = defaults("pretrain", ["--init", str(folder)])[0]
+        found = parsing("pretrain", ["--init", str(folder)]).default
         assert isinstance(found.objective, MaskedImages) and isinstance(found.data, ImageData)
-    assert isinstance(defaults("finetune", ["image"])[0].data, ImageData)
+    assert isinstance(parsing("finetune", ["image-classification"]).default.data, ImageData)
 
 
 BAD = {
@@ -109,12 +111,17 @@ BAD = {
         "pretrain vit-tiny --data.images nowhere", r"data.images: expected folders, or an .npz"
     ),
     "text for a model of images": (
-        "pretrain vit-tiny --task masked-lm", r"expected a model of text for MaskedLM"
+        "pretrain vit-tiny --task masked-lm",
+        r"model: expected a single stack, .* for masked-lm\. Received: a model of images",
     ),
     "images for a model of text": (
-        "pretrain bert-tiny --task masked-images", r"expected a model of images for MaskedImages"
+        "pretrain bert-tiny --task masked-images",
+        r"model: expected a model of images.* for masked-images\. Received: a single",
     ),
-    "a field of text": ("pretrain vit-tiny --model.max-length 8", r"model.max_length: expected no"),
+    "a field of text": (
+        "pretrain vit-tiny --model.max-length 8",
+        r"^error: model.max_length: expected none, for a VisionConfig has no such field. .*: 8",
+    ),
     "a share of nothing": (
         "pretrain vit-tiny --objective.rate 1.0", r"objective.rate: expected a share between 0 and"
     ),
@@ -130,18 +137,25 @@ BAD = {
     "a mask to fill": ("fill {masked} --text [MASK]", r"masked: expected a masked language model"),
     "a text to go on": ("generate {masked} --prompt a", r"expected a .*model"),
     "a text to translate": ("translate {masked} --text a", r"masked: expected a model of text"),
-    "tokens of an image": ("export {masked} --tokens 3", r"tokens: expected no flags of text"),
+    "tokens of an image": (
+        "export {masked} --tokens 3",
+        r"tokens: expected none, for .*masked, a run of masked-images, has no use .*: 3",
+    ),
     "a stride over images": (
-        "evaluate {masked} --stride 3", r"stride: expected none, for .* learnt from images"
+        "evaluate {masked} --stride 3",
+        r"stride: expected none, for .*masked, a run of masked-images, has no use .*: 3",
     ),
     "bytes that are not UTF-8": (
         "evaluate {masked} --data.encoding-errors replace", r"encoding_errors: expected none"
     ),
     "classes of text": (
         "finetune classify --init {masked} --data.train {table} --data.validation {table}",
-        r"expected a model of text for Classification",
+        r"init: .*masked: expected a single stack, .* for classify\. Received: a model of images",
     ),
-    "a ladder of images": ("scaling --presets vit-tiny", r"presets: expected a single stack"),
+    "a ladder of images": (
+        "scaling --presets vit-tiny",
+        r"presets: expected a single stack.* Received: vit-tiny, a model of no text",
+    ),
 }  # fmt: skip
 
 

@@ -7,17 +7,18 @@ import pytest
 import tensorflow as tf
 
 import tfattn
-from pipelines.data.augment import Augmentation
-from pipelines.data.batches import Batches
-from pipelines.data.image_rows import ImageRows
-from pipelines.data.images import Images
-from pipelines.data.preprocessing import ImagePreprocessing
-from pipelines.objectives import images as module
-from pipelines.objectives.images import HiddenPatches, ImageClasses
-from pipelines.recipes import TrainConfig
-from pipelines.recipes.images import Augment, ImageClassification, MaskedImages
-from pipelines.training.engine import Engine
-from pipelines.training.optimize import build_optimizer
+from pipelines.core.batches import Batches
+from pipelines.core.engine import Engine
+from pipelines.core.optimize import build_optimizer
+from pipelines.core.train_config import TrainConfig
+from pipelines.images import figures, mae
+from pipelines.images.augment import Augmentation
+from pipelines.images.classify import ImageClassificationObjective
+from pipelines.images.mae import MaskedImagesObjective
+from pipelines.images.processor import ImagePreprocessing
+from pipelines.images.rows import ImageRows
+from pipelines.images.sources import Images
+from pipelines.images.spec import Augment, ImageClassification, MaskedImages
 from tfattn.models.vision_config import VisionConfig
 from tfattn.visualize import pixels
 
@@ -35,11 +36,13 @@ def rows_of(rng, count=7, labelled=True):
 
 
 def classes(augmentation=None, **spec):
-    return ImageClasses(ImageClassification(classes=NAMES, **spec), HOW, augmentation)
+    return ImageClassificationObjective(
+        ImageClassification(classes=NAMES, **spec), HOW, augmentation
+    )
 
 
 def hidden(augmentation=None, seed=0, **spec):
-    return HiddenPatches(MaskedImages(**spec), CONFIG, HOW, seed, augmentation)
+    return MaskedImagesObjective(MaskedImages(**spec), CONFIG, HOW, seed, augmentation)
 
 
 def batch_of(objective, rows, training=False, epoch=0, first=0, count=4):
@@ -158,10 +161,10 @@ def test_the_engine_learns_a_few_images_by_heart_and_counts_them(kind, accumulat
     batches = Batches(rows, objective.training_batch, 6, 0)
     numbers = [engine.step(batch) for batch in batches.stream(0, 60)]
     assert numbers[0]["images"] == 6 and numbers[0]["padding"] == 0
-    measured = engine.evaluate(Batches(rows, objective.batch, 4, 0).in_order())
+    measured = engine.evaluate(Batches(rows, objective.batch, 4, 0).in_order(), rows)
     alone = Engine(model, objective, None, replace(train, lanes=1))
     assert measured == pytest.approx(
-        alone.evaluate(Batches(rows, objective.batch, 6, 0).in_order())
+        alone.evaluate(Batches(rows, objective.batch, 6, 0).in_order(), rows)
     )
     if kind == "classes":
         assert numbers[-1]["loss"] < 0.1 * numbers[0]["loss"]
@@ -174,15 +177,22 @@ def test_samples_are_a_table(rng):
     rows = rows_of(rng)
     for objective, columns in ((classes(), 3), (hidden(), 2)):
         model = tfattn.build(CONFIG, *objective.heads)
-        lines = objective.show(model, batch_of(objective, rows), None, 2)
+        lines = objective.report(model, batch_of(objective, rows), 2, figures=False).table
         assert len(lines) == 4 and all(line.count("|") == columns + 1 for line in lines)
+
+
+def figures_of(objective, model, batch):
+    """Return the figures of a report that has no table."""
+    found = objective.report(model, batch, 0, figures=True)
+    assert not found.table
+    return found.figures
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """Return what figures are made of."""
     given = {}
-    for name in ("patches_figure", "drawn_figure"):
+    for module, name in ((figures, "patches_figure"), (mae, "drawn_figure")):
         monkeypatch.setattr(module, name, lambda *arrays, name=name: given.update({name: arrays}))
     return given
 
@@ -191,7 +201,7 @@ def test_the_figure_of_classes_shows_where_the_class_token_looks(rng, drawn):
     rows, objective = rows_of(rng), classes()
     model = tfattn.build(CONFIG, *objective.heads)
     batch = batch_of(objective, rows, count=6)
-    assert set(objective.figures(model, batch)) == {"attention/patches"}
+    assert set(figures_of(objective, model, batch)) == {"attention/patches"}
     images, looked = drawn["patches_figure"]
     np.testing.assert_allclose(images, rows.read(np.arange(4))["images"] / 255, atol=1e-6)
     assert looked.shape == (4, 2, 2, 3)
@@ -209,7 +219,7 @@ def test_the_figure_of_hidden_patches_shows_what_is_seen_and_drawn(normalized, r
     def model(features, training):
         return batch["targets"]  # it draws what was there
 
-    assert set(objective.figures(model, batch)) == {"patches"}
+    assert set(figures_of(objective, model, batch)) == {"patches"}
     images, seen, made = drawn["drawn_figure"]
     np.testing.assert_allclose(made, images, atol=1e-3)
     weights = batch["weights"]["patches"].numpy()
@@ -223,6 +233,6 @@ def test_figures_of_images_are_pictures(rng):
     rows = rows_of(rng)
     for objective in (classes(), hidden()):
         model = tfattn.build(CONFIG, *objective.heads)
-        (figure,) = objective.figures(model, batch_of(objective, rows)).values()
+        (figure,) = figures_of(objective, model, batch_of(objective, rows)).values()
         picture = pixels(figure)
         assert picture.dtype == np.uint8 and picture.shape[-1] == 4 and np.ptp(picture) > 0

@@ -8,27 +8,17 @@ import numpy as np
 import pytest
 
 import tfattn
-from pipelines.data.preprocessing import ImagePreprocessing
-from pipelines.reader import load_reader
-from pipelines.recipes import (
-    Augment,
-    CausalLM,
-    Classification,
-    ImageClassification,
-    ImageData,
-    MaskedImages,
-    MaskedLM,
-    MonitorConfig,
-    Recipe,
-    TableData,
-    TextData,
-    TrainConfig,
-)
-from pipelines.runs import Interrupted
-from pipelines.training.engine import Engine
-from pipelines.training.image_tasks import image_splits, image_task
-from pipelines.training.task import starting_point
-from pipelines.training.train import train
+from pipelines.core.engine import Engine
+from pipelines.core.run import Interrupted
+from pipelines.core.spec import Recipe
+from pipelines.core.start import starting_point
+from pipelines.core.train import train
+from pipelines.core.train_config import MonitorConfig, TrainConfig
+from pipelines.images.processor import ImagePreprocessing, ImageProcessor
+from pipelines.images.spec import Augment, ImageClassification, ImageData, MaskedImages
+from pipelines.images.splits import ImageSplits
+from pipelines.text.sources import TableData, TextData
+from pipelines.text.spec import CausalLM, Classification, MaskedLM
 from tfattn.errors import InputError
 from tfattn.families import preset
 
@@ -68,7 +58,7 @@ def test_a_model_learns_from_images_without_labels(pretrained):
     assert last["images"] == 32 and last["images_per_second"] > 0 and last["padding"] == 0
     config, heads, _ = tfattn.read(out / "model")
     assert config == CONFIG and [head.name for head in heads] == ["pixels"]
-    assert load_reader(out / "model", config) == ImagePreprocessing(8, 8, 1)
+    assert ImageProcessor.load(out / "model", config).preprocessing == ImagePreprocessing(8, 8, 1)
 
 
 def test_classes_start_from_it_without_its_decoder(pretrained, classifier):
@@ -119,15 +109,15 @@ def train_until(recipe, folder, step):
     [
         (
             Recipe(CONFIG, MaskedLM(), TextData()),
-            r"model: expected a model of text for MaskedLM. Received: one of images",
+            r"model: expected a single stack, .* for masked-lm. Received: a model of images",
         ),
         (
             Recipe(CONFIG, CausalLM(), TextData()),
-            r"model: expected a model of text for CausalLM. Received: one of images",
+            r"model: expected a single stack, .* for causal-lm. Received: a model of images",
         ),
         (
             Recipe(preset("bert-tiny"), MaskedImages(), ImageData()),
-            r"model: expected a model of images for MaskedImages. Received: one of text",
+            r"model: expected a model of images, .* for masked-images. Received: a single stack",
         ),
         (
             Recipe(CONFIG, MaskedImages(), ImageData(images=("embedded:letters",))),
@@ -163,12 +153,13 @@ def test_a_model_goes_on_with_larger_images_by_resized_positions(pretrained, tmp
     start = starting_point(larger)
     table = start.weights["stem/positions/embeddings"]
     before = starting_point(recipe).weights["stem/positions/embeddings"]
-    assert table.shape == (1 + 6 * 8, 32) and start.reader.shape == (12, 16, 1)
+    assert table.shape == (1 + 6 * 8, 32) and start.processor.preprocessing.shape == (12, 16, 1)
     np.testing.assert_array_equal(table[0], before[0])  # that of the class token
     train(larger, tmp_path / "out")
     config, _, _ = tfattn.read(tmp_path / "out" / "model")
+    loaded = ImageProcessor.load(tmp_path / "out" / "model", config)
     assert config == replace(CONFIG, height=12, width=16)
-    assert load_reader(tmp_path / "out" / "model", config).shape == (12, 16, 1)
+    assert loaded.preprocessing.shape == (12, 16, 1)
     with pytest.raises(InputError, match=r"data\.size: height: expected a multiple .*: 11"):
         starting_point(replace(recipe, data=replace(MIXED, size=(11, 16))))
     with pytest.raises(InputError, match=r"data\.size: expected none without --init"):
@@ -196,10 +187,12 @@ def test_an_npz_of_two_splits_is_measured_on_the_second(tmp_path, rng):
     np.savez(tmp_path / "one.npz", x_train=x, y_train=y)
     for name, counts in (("both", (8, 4)), ("one", (9, 3))):
         data = ImageData(images=(str(tmp_path / f"{name}.npz"),), validation_share=0.25)
-        found = image_splits(data, labelled=True)
+        found = ImageSplits(labelled=True).read(data)
         assert tuple(map(len, found)) == counts
     np.testing.assert_array_equal(
-        image_splits(replace(data, images=(str(tmp_path / "both.npz"),)), True)[1].pixels[..., 0],
+        ImageSplits(True)
+        .read(replace(data, images=(str(tmp_path / "both.npz"),)))[1]
+        .pixels[..., 0],
         x[8:],
     )
 
@@ -209,7 +202,9 @@ def test_a_model_of_images_classifies_no_texts(pretrained, tmp_path):
     table.write_text("text\tlabel\na\t0\nb\t1\n")
     data = TableData((str(table),), (str(table),))
     recipe = Recipe(None, Classification(), data, STEPS, init=str(pretrained[0]))
-    with pytest.raises(InputError, match=r"init: .*masked: expected a model of text for Class"):
+    with pytest.raises(
+        InputError, match=r"init: .*masked: expected a single stack, .* for classify"
+    ):
         train(recipe, tmp_path / "out")
 
 
@@ -227,8 +222,9 @@ def test_a_model_goes_on_with_the_preprocessing_that_it_knows(pretrained, tmp_pa
         if described is not None:
             path = tmp_path / "published" / "preprocessor_config.json"
             path.write_text(json.dumps(described))
-        task = image_task(replace(recipe, data=data), CONFIG, starting_point(recipe))
-        assert (task.reader.mean, task.reader.std, task.reader.fit) == wanted
+        changed = replace(recipe, data=data)
+        made = ImageSplits(True).processor(changed, starting_point(recipe)).preprocessing
+        assert (made.mean, made.std, made.fit) == wanted
     for broken in (
         "[]",
         "{",

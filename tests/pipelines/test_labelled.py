@@ -8,20 +8,31 @@ from sklearn import metrics
 from tiny import STILL, engine, plain, words
 
 import tfattn
-from pipelines import recipes
-from pipelines.data.batches import Batches
-from pipelines.data.table_rows import TableRows
-from pipelines.objectives.labelled import STEP, Classification, Regression
+from pipelines.core.batches import Batches
+from pipelines.text.classify import ClassificationObjective
+from pipelines.text.data.table_rows import TableRows
+from pipelines.text.features import STEP
+from pipelines.text.regress import RegressionObjective
+from pipelines.text.spec import Classification, Regression
 
 CLASSES = ("bad", "good", "so so")
 
 
-def classification(**spec):
-    return Classification(recipes.Classification(classes=CLASSES, **spec))
+def classification(tokenizer=None, **spec):
+    return ClassificationObjective(Classification(classes=CLASSES, **spec), tokenizer)
 
 
-def regression(**spec):
-    return Regression(recipes.Regression(offset=3.0, scale=2.0, **spec))
+def regression(tokenizer=None, **spec):
+    return RegressionObjective(Regression(offset=3.0, scale=2.0, **spec), tokenizer)
+
+
+def score(objective, outputs, targets):
+    """Return the metrics of a whole split, taken in two batches."""
+    (metric,) = objective.metrics()
+    half = len(targets) // 2
+    for part in (slice(0, half), slice(half, None)):
+        metric.update(outputs[part], {"targets": targets[part]})
+    return metric.result()
 
 
 def rows_of(tokenizer, sizes, labels, length=64):
@@ -83,7 +94,7 @@ def softmax(x):
 def test_metrics_of_classification_are_those_of_scikit_learn(rng):
     targets = rng.integers(0, 3, 200)
     logits = rng.normal(size=(200, 3)) + 1.5 * np.eye(3)[targets]
-    found, said = classification().score(logits, targets), logits.argmax(1)
+    found, said = score(classification(), logits, targets), logits.argmax(1)
     assert found == pytest.approx(
         {
             "macro_f1": metrics.f1_score(targets, said, average="macro"),
@@ -95,15 +106,15 @@ def test_metrics_of_classification_are_those_of_scikit_learn(rng):
 
 def test_a_class_that_is_never_said_or_never_there_counts_as_zero_in_macro_f1():
     targets, logits = np.array([0, 0, 1, 1]), np.eye(3)[[0, 0, 0, 0]]
-    assert classification().score(logits, targets)["macro_f1"] == pytest.approx((2 / 3) / 3)
-    perfect = classification().score(np.eye(3)[targets], targets)
+    assert score(classification(), logits, targets)["macro_f1"] == pytest.approx((2 / 3) / 3)
+    perfect = score(classification(), np.eye(3)[targets], targets)
     assert perfect["macro_f1"] == pytest.approx(2 / 3)  # of three classes one is not there
     assert perfect["matthews"] == pytest.approx(1)
 
 
 def test_saying_always_the_same_has_no_correlation():
     targets = np.array([0, 1, 2, 1])
-    assert classification().score(np.eye(3)[[1, 1, 1, 1]], targets)["matthews"] == 0
+    assert score(classification(), np.eye(3)[[1, 1, 1, 1]], targets)["matthews"] == 0
 
 
 def test_regression_sums_squared_errors_on_the_scale_of_the_labels():
@@ -116,7 +127,7 @@ def test_regression_sums_squared_errors_on_the_scale_of_the_labels():
 def test_metrics_of_regression_are_those_of_scipy_in_the_units_of_the_labels(rng):
     targets = rng.normal(size=100).astype("float32") * 2 + 3
     said = targets + rng.normal(size=100).astype("float32")
-    found = regression().score(((said - 3) / 2)[:, None].astype("float32"), targets)
+    found = score(regression(), ((said - 3) / 2)[:, None].astype("float32"), targets)
     assert found == pytest.approx(
         {
             "pearson": stats.pearsonr(said, targets).statistic,
@@ -131,7 +142,7 @@ def test_metrics_of_regression_are_those_of_scipy_in_the_units_of_the_labels(rng
 @pytest.mark.parametrize("spread", [0, 1e-7])
 def test_correlations_of_a_constant_are_zero_and_of_a_near_constant_give_no_warning(spread, rng):
     outputs = np.float32(1) + np.float32(spread) * np.sign(rng.normal(size=(50, 1)))
-    found = regression().score(outputs.astype("float32"), rng.normal(size=50).astype("float32"))
+    found = score(regression(), outputs.astype("float32"), rng.normal(size=50).astype("float32"))
     assert np.isfinite(list(found.values())).all()
     assert spread or found["pearson"] == found["spearman"] == 0
 
@@ -143,14 +154,14 @@ def test_a_split_is_measured_exactly_with_a_ragged_last_batch(tokenizer, work, r
     rows = rows_of(tokenizer, rng.integers(1, 9, count), labels, length=16)
     made = engine(work)
     batches = Batches(rows, work.batch, size, 0)
-    found = made.evaluate(batches.in_order())
+    found = made.evaluate(batches.in_order(), rows)
     read = rows.read(np.arange(count))
     features = {name: tf.constant(read[name]) for name in ("tokens", "segments", "types")}
     outputs = made.model(features).numpy()
     whole = {"targets": tf.constant(labels), "weights": {"rows": tf.ones(count)}}
     sums, _ = work.measure(says(outputs), {**whole, "features": {}}, False)
     wanted = {name: float(value) / count for name, value in sums.items()}
-    assert found == pytest.approx({**wanted, **work.score(outputs, labels)}, rel=1e-4, abs=1e-5)
+    assert found == pytest.approx({**wanted, **score(work, outputs, labels)}, rel=1e-4, abs=1e-5)
     if "accuracy" in found:
         assert found["accuracy"] == metrics.accuracy_score(labels, outputs.argmax(1))
 
@@ -158,17 +169,17 @@ def test_a_split_is_measured_exactly_with_a_ragged_last_batch(tokenizer, work, r
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "matthews"])
 def test_the_metric_that_chooses_is_measured(tokenizer, metric):
     work = classification(metric=metric)
-    found = work.score(np.eye(3), np.arange(3)) | work.terms
+    found = score(work, np.eye(3), np.arange(3)) | work.terms
     assert work.selects == (metric, True)
     assert metric in found
 
 
 def test_a_class_is_shown_with_its_probabilities(tokenizer):
     rows = rows_of(tokenizer, [3, 2], np.array([2, 0], np.int32))
-    work = classification()
+    work = classification(tokenizer)
     read = {k: tf.constant(v) for k, v in rows.read(np.arange(2)).items()}
     logits = [[0.0, 0.0, 20.0], [0.0, 0.0, 0.0]]
-    shown = work.show(says(logits), work.batch(read, 0, 0), tokenizer, 5)
+    shown = work.report(says(logits), work.batch(read, 0, 0), 5, figures=False).table
     assert len(shown) == 2 + 2
     assert shown[2].endswith("| so so | bad 0.00, good 0.00, so so 1.00 |")
     assert shown[3].endswith("| bad | bad 0.33, good 0.33, so so 0.33 |")
@@ -176,7 +187,7 @@ def test_a_class_is_shown_with_its_probabilities(tokenizer):
 
 def test_a_number_is_shown_in_the_units_of_the_labels(tokenizer):
     rows = rows_of(tokenizer, [3], np.array([4.5], np.float32))
-    work = regression()
+    work = regression(tokenizer)
     read = {k: tf.constant(v) for k, v in rows.read(np.arange(1)).items()}
-    shown = work.show(says([[0.5]]), work.batch(read, 0, 0), tokenizer, 5)
+    shown = work.report(says([[0.5]]), work.batch(read, 0, 0), 5, figures=False).table
     assert shown[2].endswith("| 4.5 | 4 |")

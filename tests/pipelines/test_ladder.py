@@ -9,9 +9,9 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.commands import flags
 from pipelines.commands.scaling import Scaling
-from pipelines.commands.table import defaults
-from pipelines.defaults import RECIPES
+from pipelines.commands.table import parsing
 from pipelines.experiments import ladder, ladder_runs
+from pipelines.text.presets import PRESETS as RECIPES
 from tfattn.errors import InputError
 from tfattn.families import PRESETS
 
@@ -23,7 +23,7 @@ SMALL = shlex.split(
 
 
 def command(words):
-    return flags.parse(Scaling, words, "", defaults("scaling", words)[0])
+    return flags.parse(Scaling, words, "", parsing("scaling", words).default)
 
 
 @pytest.mark.parametrize("name", ["nanogpt-tiny", "gpt2-small", "llama-mini", "tinyllama-1.1b"])

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from tiny import plain
 
-from pipelines.data.batches import shuffled
-from pipelines.data.length_batches import LengthBatches, bucket_edges
-from pipelines.data.randomness import bits
+from pipelines.core.batches import shuffled
+from pipelines.core.length_batches import LengthBatches, bucket_edges
+from pipelines.core.randomness import bits
 from tfattn.errors import InputError
 
 

@@ -5,22 +5,23 @@ from pathlib import Path
 import pytest
 from test_writer import GREEDY, RECURRENT, drawn
 
-from pipelines.generation.writer import Writer
-from pipelines.inference.export_pairs import Writes
-from pipelines.inference.finished import Finished
-from pipelines.inference.translate import translate
-from pipelines.recipes import PairData, Recipe, TableData, TextToText, Translation
-from pipelines.runs import Run
-from pipelines.tokenization.bytepair import train_bytepair
+from pipelines.core.api import Finished
+from pipelines.core.run import Run
+from pipelines.core.spec import Recipe
+from pipelines.text.generation.writer import Writer
+from pipelines.text.seq2seq_module import Seq2SeqModule
+from pipelines.text.sources import PairData, TableData
+from pipelines.text.spec import TextToText, Translation
+from pipelines.text.tokenization.bytepair import train_bytepair
+from pipelines.text.translate import translate
 from tfattn.families import recurrent
-from tfattn.models.model_config import changed
 
 
 @pytest.fixture(scope="module")
 def parts(texts):
     """Return a model of a shorter length than that of its data, and its vocabulary."""
     tokenizer = train_bytepair(texts, 270)
-    config = changed(RECURRENT, vocab_size=tokenizer.size, pad_id=None, max_length=8)
+    config = RECURRENT.with_fields(vocab_size=tokenizer.size, pad_id=None, max_length=8)
     model = drawn(config, recurrent.HEAD)
     bias = model.weights_by_path()["tokens/bias"].value.numpy()
     bias[tokenizer.separator_id] = -99.0  # no text ends by itself
@@ -41,7 +42,7 @@ def writer(parts):
 def test_the_export_reads_sources_as_long_as_those_of_training(parts, texts):
     long = max(texts, key=len)[:40]
     run = done(parts, Translation(), PairData(length=64))
-    (found,) = Writes(run, 6, GREEDY).serve([long])["text"].numpy()
+    (found,) = Seq2SeqModule(run, 6, GREEDY).serve([long])["text"].numpy()
     ((whole,),), ((cut,),) = (writer(parts).write([long], 6, cut=cut) for cut in (None, 8))
     assert found.decode() == whole.text != cut.text
 

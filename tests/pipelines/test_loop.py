@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -12,19 +13,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
-from tiny import CONFIG, QUICK, SILENT, lines, pretraining, words
+from tiny import CONFIG, LENGTH, QUICK, SILENT, lines, pretraining, words
 
-import pipelines.training.checkpoint
-import pipelines.training.loop
-import pipelines.training.train
+import pipelines.core.checkpoint
+import pipelines.core.loop
+import pipelines.core.train
 import tfattn
-from pipelines import recipes
-from pipelines.data.batches import Batches
-from pipelines.recipes import Recipe, TableData
-from pipelines.runs import Interrupted
-from pipelines.training.engine import Engine
-from pipelines.training.loop import _Clock, _stop_signals, save_model
-from pipelines.training.train import train
+from pipelines.core.batches import Batches
+from pipelines.core.engine import Engine
+from pipelines.core.loop import _Clock, _stop_signals, save_model
+from pipelines.core.run import Interrupted
+from pipelines.core.spec import Recipe
+from pipelines.core.train import train
+from pipelines.text.sources import TableData, TextData
+from pipelines.text.spec import Classification, MaskedLM
 from tfattn.errors import InputError
 from tfattn.models.config import Tokens
 
@@ -50,7 +52,7 @@ def finetuning(start, tmp_path_factory):
     files = {name: (str(folder / f"{name}.tsv"),) for name in ("train", "validation")}
 
     def make(**settings):
-        task, data = recipes.Classification(dropout=0.0), TableData(**files)
+        task, data = Classification(dropout=0.0), TableData(**files)
         return Recipe(None, task, data, replace(QUICK, **settings), SILENT, str(start))
 
     return make
@@ -96,9 +98,9 @@ def test_the_best_step_is_that_of_the_best_score(finished):
 def test_the_best_weights_are_kept_and_measured_last(finetuning, monkeypatch, tmp_path):
     scores, seen, evaluate = [0.4, 0.5, 0.9, 0.7, 0.6], [], Engine.evaluate
 
-    def scripted(self, batches):
+    def scripted(self, batches, rows):
         seen.append({path: v.numpy() for path, v in self.model.weights_by_path().items()})
-        numbers = evaluate(self, batches)
+        numbers = evaluate(self, batches, rows)
         return numbers | dict(zip(["accuracy"], scores[len(seen) - 1 : len(seen)], strict=False))
 
     monkeypatch.setattr(Engine, "evaluate", scripted)
@@ -145,7 +147,7 @@ def test_a_stop_in_the_last_step_is_not_forgotten(finetuning, monkeypatch, tmp_p
 def test_a_finished_run_gives_its_result_and_trains_no_more(finished, monkeypatch):
     recipe, run, result = finished
     before = (run / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr(pipelines.training.train, "prepare", None)  # nothing is even read
+    monkeypatch.setattr(pipelines.core.train, "prepare", None)  # nothing is even read
     assert train(recipe, run) == result
     assert (run / "metrics.jsonl").read_bytes() == before
 
@@ -162,7 +164,7 @@ def test_a_run_that_crashed_twice_repeats_no_line_and_ends_the_same(
     with open(run / "metrics.jsonl", "ab") as file:
         file.write(b'{"step": 10, "spl\xda')  # half a line, and what else the disk had
     with monkeypatch.context() as patched, pytest.raises(Crash):
-        patched.setattr(pipelines.training.train, "save_model", crash)  # after the last checkpoint
+        patched.setattr(pipelines.core.loop, "save_model", crash)  # after the last checkpoint
         train(recipe, run)
     assert not (run / "result.json").exists()
     with monkeypatch.context() as patched:
@@ -173,6 +175,33 @@ def test_a_run_that_crashed_twice_repeats_no_line_and_ends_the_same(
     assert (run / "model" / "model.safetensors").read_bytes() == (
         whole / "model" / "model.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_a_run_resumes_when_what_it_started_from_is_gone(
+    stage, start, finetuning, corpus, monkeypatch, tmp_path
+):
+    """All that a checkpoint does not hold is in the run directory."""
+    origin = shutil.copytree(start, tmp_path / "origin")
+    settings = {"steps": 8, "rate": 0.01, "evaluate_every": 2, "checkpoint_every": 3}
+    if stage == "finetune":
+        recipe = replace(finetuning(**settings), init=str(origin))
+    else:
+        data = TextData(files=(str(corpus),), validation_share=0.2, length=LENGTH)
+        train_config = replace(QUICK, **settings)
+        recipe = Recipe(None, MaskedLM(), data, train_config, SILENT, str(origin))
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    result = train(recipe, whole)
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        crashing(patched, after=5)  # a checkpoint at 3
+        train(recipe, run)
+    shutil.rmtree(origin)
+    again = train(recipe, run)
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}
+    assert lines(run) == lines(whole)
+    for name in ("model/model.safetensors", "checkpoints/step-00000008/variables.safetensors"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    assert (run / "resolved.json").read_bytes() == (whole / "resolved.json").read_bytes()
 
 
 def test_evaluations_without_a_new_best_end_the_run(finetuning, tmp_path):
@@ -207,7 +236,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(finetuning, tmp_pa
 def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
     finetuning, tmp_path, monkeypatch
 ):
-    run, save = tmp_path / "run", pipelines.training.checkpoint.save_file
+    run, save = tmp_path / "run", pipelines.core.checkpoint.save_file
     recipe = finetuning(checkpoint_every=2)
 
     def full(arrays, path):
@@ -216,7 +245,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(
         save(arrays, path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipelines.training.checkpoint, "save_file", full)
+        patched.setattr(pipelines.core.checkpoint, "save_file", full)
         with pytest.raises(InputError, match="the disk is full.*same command"):
             train(recipe, run)
     assert sorted(os.listdir(run / "checkpoints")) == ["step-00000000", "step-00000002"]
@@ -266,7 +295,7 @@ def test_the_share_of_waiting_is_that_of_a_slow_source(
 
 def test_waiting_is_smoothed_over_the_steps_since_the_last_line(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(pipelines.training.loop.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pipelines.core.loop.time, "monotonic", lambda: now[0])
     clock, shares = _Clock(0.0, "tokens"), []
 
     def source():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tiny import LENGTH, STILL, masked, plain
 
 import tfattn
-from pipelines import recipes
-from pipelines.objectives import cross_entropy, hits
-from pipelines.objectives.masked_lm import MaskedLM
+from pipelines.core.classification import cross_entropy, hits
+from pipelines.text.masked_lm import MaskedLMObjective
+from pipelines.text.spec import MaskedLM
 
 OPTIONS = [{}, {"whole_words": True}, {"rate": 0.5}, {"rate": 0.02}, {"next_sentence": True}]
 
@@ -51,7 +51,7 @@ def arrays(rows, tokenizer, whole=0):
 
 
 def objective(tokenizer, seed=0, **spec):
-    return MaskedLM(recipes.MaskedLM(**spec), tokenizer, LENGTH, seed)
+    return MaskedLMObjective(MaskedLM(**spec), tokenizer, LENGTH, seed)
 
 
 def mask(found, tokenizer, epoch=0, seed=0, first=0, **spec):
@@ -235,9 +235,8 @@ def test_half_of_the_pairs_follow_and_types_tell_the_sentences(store, tokenizer)
 def test_a_pair_changes_from_epoch_to_epoch(store, tokenizer):
     _, source = masked(store, tokenizer, 1, next_sentence=True)
     count = len(source.rows)
-    objective = MaskedLM(recipes.MaskedLM(next_sentence=True), tokenizer, LENGTH, 0)
     row = tf.range(count, dtype=tf.int64)
-    first, second = (objective.draws(row * 0 + epoch, row, count) for epoch in (0, 1))
+    first, second = (source.rows.draws(row * 0 + epoch, row) for epoch in (0, 1))
     assert 0.3 < np.mean(first[1].numpy() == second[1].numpy()) < 0.7
     assert np.mean(first[0].numpy() == second[0].numpy()) < 0.2
     assert first[0].numpy().min() >= 0 and first[0].numpy().max() < count
@@ -282,7 +281,7 @@ def test_predictions_are_shown_beside_what_stood_there(store, tokenizer):
     work, source = masked(store, tokenizer, 4)
     model = tfattn.build(STILL, *work.heads)
     batch = source.at(0)
-    shown = work.show(model, batch, tokenizer, 3)
+    shown = work.report(model, batch, 3, figures=False).table
     assert len(shown) == 2 + 3
     assert "[MASK]" in "".join(shown) and "[PAD]" not in "".join(shown)
     was = shown[2].split("|")[2].split()

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.data.embedded.aligned import aligned
-from pipelines.inference import aligned as measured
-from pipelines.inference.finished import Finished
-from pipelines.recipes import PairData, Recipe, Translation
-from pipelines.runs import Run
-from pipelines.tokenization.bytepair import train_bytepair
+from pipelines.core.finished import Finished
+from pipelines.core.run import Run
+from pipelines.core.spec import Recipe
+from pipelines.text import aligned as measured
+from pipelines.text.data.embedded.aligned import aligned
+from pipelines.text.sources import PairData
+from pipelines.text.spec import Translation
+from pipelines.text.tokenization.bytepair import train_bytepair
 from tfattn.models.recurrent_config import RecurrentConfig
 
 COUNT = 12

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from pipelines.generation.measures import EDGES, bleu_by_length, measures, signature
-from pipelines.inference.written import draw_by_length
+from pipelines.text.generation.measures import EDGES, bleu_by_length, measures, signature
+from pipelines.text.targets import draw_by_length
 
 WANTED = ["the cat sat on the mat .", "a dog ran in the park", "it is 3 o'clock", "yes"]
 WRITTEN = ["the cat sat on a mat .", "a dog ran in the park", "it was three o'clock", ""]

@@ -13,17 +13,17 @@ from tensorboard.util import tensor_util
 from tiny import LENGTH, pretraining
 
 import tfattn
-from pipelines import recipes
-from pipelines.data.batches import Batches
-from pipelines.data.packing import PackedRows
-from pipelines.data.store import Store
-from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.recipes import MonitorConfig
-from pipelines.runs import Run
-from pipelines.tokenization.wordpiece import WordPiece
-from pipelines.training.attention_maps import attention_maps
-from pipelines.training.monitor import Monitor, flat
-from pipelines.training.train import train
+from pipelines.core.batches import Batches
+from pipelines.core.monitor import Monitor, flat
+from pipelines.core.run import Run
+from pipelines.core.train import train
+from pipelines.core.train_config import MonitorConfig
+from pipelines.text.data.packing import PackedRows
+from pipelines.text.data.store import Store
+from pipelines.text.figures import attention_maps
+from pipelines.text.masked_lm import MaskedLMObjective
+from pipelines.text.spec import MaskedLM
+from pipelines.text.tokenization.wordpiece import WordPiece
 from tfattn.visualize import heads_figure, pixels
 
 
@@ -108,7 +108,7 @@ def test_histograms_are_of_every_weight_by_its_path(run, events):
 def probe(run, recipe):
     """Return the objective and the probe of the run, made again from its files."""
     tokenizer = WordPiece.load(run / "model")
-    objective = MaskedLM(recipe.objective, tokenizer, LENGTH, 0)
+    objective = MaskedLMObjective(recipe.objective, tokenizer, LENGTH, 0)
     ids = (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id)
     rows = PackedRows(Store.open(run / "data" / "validation"), LENGTH, *ids)
     return objective, tokenizer, Batches(rows, objective.batch, 4, 0).at(0)
@@ -128,8 +128,8 @@ def test_the_attention_picture_is_of_the_models_weights(run, events, probe):
 
 
 def test_predictions_are_those_of_the_model(run, events, probe):
-    objective, tokenizer, batch = probe
-    rows = objective.show(tfattn.load(run / "model"), batch, tokenizer, 3)
+    objective, _, batch = probe
+    rows = objective.report(tfattn.load(run / "model"), batch, 3, figures=False).table
     assert events["predictions"][-1][1].item().decode() == "\n".join(rows)
 
 
@@ -166,7 +166,7 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path, recipe):
 
 def test_nothing_is_drawn_that_was_not_asked_for(corpus, vocabulary, tmp_path):
     recipe = pretraining(corpus, vocabulary, steps=1)
-    assert isinstance(recipe.objective, recipes.MaskedLM)
+    assert isinstance(recipe.objective, MaskedLM)
     train(recipe, tmp_path / "run")
     tags = set(read_events(tmp_path / "run")) - {metadata.SESSION_START_INFO_TAG}
     assert tags and all(tag.startswith(("train/", "validation/")) for tag in tags)

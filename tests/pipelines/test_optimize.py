@@ -10,11 +10,10 @@ import tensorflow as tf
 from tiny import CONFIG
 
 import tfattn
-from pipelines.recipes import TrainConfig
-from pipelines.training.optimize import NO_DECAY, Schedule, build_optimizer
+from pipelines.core.optimize import NO_DECAY, Schedule, build_optimizer
+from pipelines.core.train_config import TrainConfig
 from tfattn.families import PRESETS
 from tfattn.models.config import Classify, Tokens, TransformerConfig
-from tfattn.models.model_config import changed
 from tfattn.models.vision_config import Pixels, VisionConfig
 
 HEADS = (Tokens(), Classify("next"))
@@ -95,11 +94,11 @@ def test_every_weight_is_a_matrix_that_decays_or_a_norm_or_bias_that_does_not(na
     config = PRESETS[name]
     if isinstance(config, TransformerConfig):  # with both norms, and a head of every kind
         norms = ("post", "pre")
-        models = [tfattn.build(changed(config, vocab_size=50, norm=n), *HEADS) for n in norms]
+        models = [tfattn.build(config.with_fields(vocab_size=50, norm=n), *HEADS) for n in norms]
     elif isinstance(config, VisionConfig):
         models = [tfattn.build(replace(config, layer_scale=0.1), Pixels(), HEADS[1])]
     else:
-        models = [tfattn.build(changed(config, vocab_size=50), Tokens(tied=False))]
+        models = [tfattn.build(config.with_fields(vocab_size=50), Tokens(tied=False))]
     vectors = {"bias", "gamma", "beta", "scale", "class_token", "mask_token"}
     decaying = {"kernel", "embeddings", "recurrent_kernel", "vector"}
     for path, variable in (pair for model in models for pair in model.weights_by_path().items()):

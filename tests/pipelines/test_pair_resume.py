@@ -7,12 +7,12 @@ from pairs import PAIRS, write_pairs
 from safetensors.numpy import load_file
 from tiny import QUICK, SILENT, lines
 
-from pipelines import recipes
-from pipelines.recipes import PairData, Recipe
-from pipelines.training.engine import Engine
-from pipelines.training.train import train
+from pipelines.core.engine import Engine
+from pipelines.core.spec import Recipe
+from pipelines.core.train import train
+from pipelines.text.sources import PairData
+from pipelines.text.spec import Translation
 from tfattn.families import PRESETS, recurrent, transformer
-from tfattn.models.model_config import changed
 
 STEPS = 10
 LONG = [tuple(3 * f"{text} " for text in pair) for pair in PAIRS[::3]]
@@ -32,8 +32,8 @@ def recipe(request, tmp_path):
     data = PairData(**files, algorithm="bpe", vocab_size=300, length=48)
     pair = request.param.startswith("transformer")
     sizes = {"heads": 2, "depth": 1} if pair else {}
-    config = changed(
-        PRESETS[request.param], dim=16, hidden_dim=16, vocab_size=300, max_length=48, dropout=0.2,
+    config = PRESETS[request.param].with_fields(
+        dim=16, hidden_dim=16, vocab_size=300, max_length=48, dropout=0.2,
         **sizes,
     )  # fmt: skip
     settings = replace(
@@ -41,7 +41,7 @@ def recipe(request, tmp_path):
         checkpoint_every=3, rate=1e-2,
     )  # fmt: skip
     head = transformer.HEAD if pair else recurrent.HEAD
-    return Recipe(config, recipes.Translation(), data, settings, SILENT, head=head)
+    return Recipe(config, Translation(head), data, settings, SILENT)
 
 
 def test_a_run_that_died_twice_ends_as_if_it_had_not(recipe, monkeypatch, tmp_path):

@@ -17,7 +17,6 @@ from tfattn.blocks import vocabulary_loss
 from tfattn.errors import InputError
 from tfattn.families import PRESETS, bert, gpt2, preset, pretraining_head, t5
 from tfattn.models.config import Classify
-from tfattn.models.model_config import changed
 from tfattn.models.recurrent_config import RecurrentConfig
 from tfattn.models.step import Step
 from tfattn.models.vision_config import VisionConfig
@@ -81,9 +80,9 @@ MEASURED = [
 
 @pytest.mark.parametrize(("name", "step", "head", "precision", "measured"), MEASURED)
 def test_memory_is_what_was_measured(name, step, head, precision, measured):
-    config = changed(preset(name), dropout=0.1, attention_dropout=0.1)
+    config = preset(name).with_fields(dropout=0.1, attention_dropout=0.1)
     if not isinstance(config, VisionConfig):
-        config = changed(config, vocab_size=8192, max_length=step.length)
+        config = config.with_fields(vocab_size=8192, max_length=step.length)
     found = memory(config, config.parameter_count((head,)), step, How(precision=precision))
     assert found.total / MIB == pytest.approx(measured, rel=0.2)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.training.profile import Event, Place, as_markdown, kind_of, own_times, places
+from pipelines.core.profile import Event, Place, as_markdown, kind_of, own_times, places
 
 
 def test_what_is_inside_is_taken_off():

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from pipelines import progress
-from pipelines.progress import LINE_EVERY, bar
+from pipelines.core import progress
+from pipelines.core.progress import LINE_EVERY, bar
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from pipelines.experiments.demonstrations import contexts, draw
 from pipelines.experiments.prompts import Prompt
-from pipelines.tokenization.bytepair import train_bytepair
-from pipelines.tokenization.characters import Characters
+from pipelines.text.tokenization.bytepair import train_bytepair
+from pipelines.text.tokenization.characters import Characters
 from tfattn.errors import InputError
 
 LETTERS = Characters(tuple(" \n:=>abcdefghijklmnopqrstuvwxyz{}"))

@@ -10,10 +10,10 @@ import signal
 import warnings
 
 import pytest
-from nursery import COMMAND
+from fork_server import COMMAND
 from tiny import lines, pretraining
 
-from pipelines.training.train import train
+from pipelines.core.train import train
 
 STEPS = 24
 STOPPED = 130
@@ -82,12 +82,12 @@ def test_a_run_crosses_an_epoch_border_and_learns(whole, store):
     assert found[-1]["loss"] < found[0]["loss"]
 
 
-def test_stopped_at_any_moment_and_started_again_a_run_is_bit_equal(whole, nursery, tmp_path):
+def test_stopped_at_any_moment_and_started_again_a_run_is_bit_equal(whole, fork_server, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     words = ["pretrain", "--from", str(whole / "recipe.json"), "--out", str(run)]
 
     def stop(target, moment, number, code):
-        child = nursery.start(target, log, words)
+        child = fork_server.start(target, log, words)
         assert child.wait_until(moment), log.read_text()
         child.kill(number)
         assert child.wait() == code, log.read_text()
@@ -103,7 +103,7 @@ def test_stopped_at_any_moment_and_started_again_a_run_is_bit_equal(whole, nurse
     writing = lambda: steps_taken(run) > step + 4 and half_written(run)  # noqa: E731
     stop("test_resume:with_slow_disk", writing, *kill)
     assert half_written(run)
-    child = nursery.start(COMMAND, log, words)
+    child = fork_server.start(COMMAND, log, words)
     assert child.wait() == 0, log.read_text()
     assert final(run) == final(whole)
     assert not half_written(run)
@@ -122,17 +122,17 @@ def test_a_damaged_checkpoint_costs_steps_but_not_exactness(whole, corpus, vocab
     assert final(run) == final(whole)
 
 
-@pytest.mark.slow
-def test_a_killed_run_of_islands_is_bit_equal(corpus, vocabulary, nursery, tmp_path):
+@pytest.mark.release  # the same as above, in the other way to compile
+def test_a_killed_run_of_islands_is_bit_equal(corpus, vocabulary, fork_server, tmp_path):
     whole, run, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     given = tmp_path / "recipe.json"
     recipe(corpus, vocabulary, "fused").save(given)
     words = ["pretrain", "--from", str(given), "--out"]
-    never_killed = nursery.start(COMMAND, log, [*words, str(whole)])
-    child = nursery.start(COMMAND, log, [*words, str(run)])
+    never_killed = fork_server.start(COMMAND, log, [*words, str(whole)])
+    child = fork_server.start(COMMAND, log, [*words, str(run)])
     assert child.wait_until(lambda: steps_taken(run) >= 9), log.read_text()
     child.kill(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    child = nursery.start(COMMAND, log, [*words, str(run)])
+    child = fork_server.start(COMMAND, log, [*words, str(run)])
     assert (never_killed.wait(), child.wait()) == (0, 0), log.read_text()
     assert final(run) == final(whole)

@@ -1,24 +1,22 @@
 """A run directory: taken up, refused, or cleared, and never half-written."""
 
-import os
 from dataclasses import replace
 
 import pytest
 
-from pipelines import runs
-from pipelines.defaults import RECIPES
-from pipelines.runs import (
+from pipelines.core import run as runs
+from pipelines.core.run import (
     Run,
     claim,
     discarded_on_bad_input,
     find_run,
     open_run,
     release,
-    write_atomically,
 )
+from pipelines.text.presets import PRESETS
 from tfattn.errors import InputError
 
-RECIPE = RECIPES["bert-tiny"]
+RECIPE = PRESETS["bert-tiny"]
 
 
 def fail(run):
@@ -102,18 +100,6 @@ def test_a_home_folder_is_understood_and_an_unknown_one_told(monkeypatch, tmp_pa
     assert open_run("~/run", RECIPE).folder == tmp_path / "run"
     with pytest.raises(InputError, match="~nobody-here/run: expected a user with a home folder"):
         find_run("~nobody-here/run")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    write_atomically(tmp_path / "a.json", "before")
-
-    def fail(source, target):
-        raise OSError("no")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no"):
-        write_atomically(tmp_path / "a.json", "after")
-    assert (tmp_path / "a.json").read_text() == "before"
 
 
 def test_only_a_result_makes_a_run_finished(tmp_path):

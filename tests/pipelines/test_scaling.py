@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines import progress
 from pipelines.__main__ import main
 from pipelines.commands import flags
 from pipelines.commands.scaling import Scaling
-from pipelines.commands.table import defaults
+from pipelines.commands.table import parsing
+from pipelines.core import progress
+from pipelines.core.engine import Engine
+from pipelines.core.spec import Recipe
 from pipelines.experiments import ladder_runs, scaling
 from pipelines.experiments.power_law import fit
-from pipelines.recipes import Recipe
-from pipelines.training.engine import Engine
 from tfattn.errors import InputError
 
 WIDTHS = (8, 16)
@@ -43,7 +43,7 @@ def job(tmp_path_factory):
 
 
 def command(words):
-    return flags.parse(Scaling, words, "", defaults("scaling", words)[0])
+    return flags.parse(Scaling, words, "", parsing("scaling", words).default)
 
 
 def _no_step(self, batch):
@@ -84,7 +84,7 @@ def test_the_points_are_what_the_runs_say(job):
 
 def test_all_runs_share_one_vocabulary_and_one_store(job):
     out = job[0]
-    for name in ("tokenizer/characters.json", "data/train/tokens.bin", "data/validation/meta.json"):
+    for name in ("processor/characters.json", "data/train/tokens.bin", "data/validation/meta.json"):
         found = {path.read_bytes() for path in out.glob(f"*/{name}")}
         assert len(list(out.glob(f"*/{name}"))) == 5 and len(found) == 1
         assert (out / "corpus" / name).stat().st_nlink == 5  # and no copies

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import tfattn
-from pipelines.data.tables import label_ids, read_table
+from pipelines.core.finished import open_finished
+from pipelines.core.tables import label_ids, read_table
 from pipelines.experiments.demonstrations import draw
 from pipelines.experiments.fewshot import few_shot, normalizer
 from pipelines.experiments.prompts import Prompt, Trials
-from pipelines.generation import scoring
-from pipelines.generation.scoring import Scorer
-from pipelines.inference.finished import open_finished
-from pipelines.tokenization.characters import Characters
+from pipelines.text.generation import scoring
+from pipelines.text.generation.scoring import Scorer
+from pipelines.text.tokenization.characters import Characters
 from tfattn.errors import InputError
 from tfattn.families import preset
 from tfattn.models.config import Tokens
@@ -117,14 +117,14 @@ def test_accuracy_is_that_of_a_plain_loop(copying):
     labels, accuracies = label_ids(test, classes), []
 
     def encode(text):
-        return done.tokenizer.encode_batch([text])[0].tolist()
+        return done.processor.encode_batch([text])[0].tolist()
 
     for seed in (4, 5):
         hits = []
         for row in rows:
             drawn = draw(seed, row, 3, test.texts, test.texts[row])
             lines = [f"{test.texts[i]} ka {test.labels[i]}\n" for i in drawn]
-            context = [done.tokenizer.start_id, *encode("".join(lines) + test.texts[row] + " ka")]
+            context = [done.processor.start_id, *encode("".join(lines) + test.texts[row] + " ka")]
             found = [encode(" " + label) for label in classes]
             scores = [alone(done.model, context, ids) / len(ids) for ids in found]
             hits.append(np.argmax(scores) == labels[row])

@@ -10,10 +10,10 @@ import tensorflow as tf
 from tiny import STILL, engine
 
 import tfattn
-from pipelines.data.batches import Batches
-from pipelines.data.source_target_rows import SourceTargetRows, example_of
-from pipelines.generation.writer import Writer
-from pipelines.objectives.source_to_target import SourceToTarget
+from pipelines.core.batches import Batches
+from pipelines.text.data.source_target_rows import SourceTargetRows, example_of
+from pipelines.text.generation.writer import Writer
+from pipelines.text.seq2seq import Seq2SeqObjective
 from tfattn.models.config import EncoderDecoderConfig, Tokens
 from tfattn.models.sampling import Sampling
 
@@ -34,9 +34,13 @@ def rows(tokenizer):
 @pytest.fixture
 def made(rows, tokenizer):
     """Return the objective, and a batch of all pairs in their order."""
-    objective = SourceToTarget(HEAD, tokenizer, example_of)
+    objective = Seq2SeqObjective(HEAD, tokenizer, example_of)
     (batch,) = Batches(rows, objective.batch, 3, 0).in_order()
     return objective, batch
+
+
+def shown_of(objective, model, batch, count):
+    return objective.report(model, batch, count, figures=False).table
 
 
 def test_the_decoder_reads_the_target_one_place_later(made, tokenizer):
@@ -75,7 +79,7 @@ def test_the_loss_is_cross_entropy_of_every_token_and_the_end(made):
 def test_labels_are_smoothed_in_training_alone(made, tokenizer):
     objective, batch = made
     smoothing = 0.3
-    smooth = SourceToTarget(replace(HEAD, smoothing=smoothing), tokenizer, example_of)
+    smooth = Seq2SeqObjective(replace(HEAD, smoothing=smoothing), tokenizer, example_of)
     model, other = (engine(o, PAIR).model for o in (objective, smooth))
     logits = model(batch["features"], training=False).numpy().astype("float64")
     targets, weights = batch["targets"]["tokens"].numpy(), batch["weights"]["tokens"].numpy()
@@ -89,13 +93,13 @@ def test_labels_are_smoothed_in_training_alone(made, tokenizer):
 
 
 def test_padding_of_either_side_changes_nothing(rows, tokenizer):
-    objective = SourceToTarget(HEAD, tokenizer, example_of)
+    objective = Seq2SeqObjective(HEAD, tokenizer, example_of)
     model = engine(objective, PAIR).model
 
     def loss(widths):
         read = {name: tf.constant(x) for name, x in rows.read(np.arange(3), widths).items()}
         zeros = tf.zeros([3], tf.int64)
-        whole = SourceToTarget(HEAD, tokenizer, lambda rows, epoch, row: (
+        whole = Seq2SeqObjective(HEAD, tokenizer, lambda rows, epoch, row: (
             rows["source"], rows["source_count"], rows["target"], rows["target_count"]
         ))  # fmt: skip
         return float(objective.measure(model, whole.batch(read, zeros, zeros), False)[0]["loss"])
@@ -103,10 +107,10 @@ def test_padding_of_either_side_changes_nothing(rows, tokenizer):
     assert loss((16, 16)) == pytest.approx(loss((30, 40)), rel=1e-5)
 
 
-def test_the_perplexity_is_that_of_a_token(made):
+def test_the_perplexity_is_that_of_a_token(made, rows):
     objective, _ = made
-    assert objective.derived({"loss": math.log(7.5)})["perplexity"] == pytest.approx(7.5)
-    assert math.isfinite(objective.derived({"loss": 1e6})["perplexity"])
+    assert objective.derived({"loss": math.log(7.5)}, rows)["perplexity"] == pytest.approx(7.5)
+    assert math.isfinite(objective.derived({"loss": 1e6}, rows)["perplexity"])
 
 
 def test_sources_are_shown_with_their_targets_and_what_is_written(made, tokenizer):
@@ -114,21 +118,21 @@ def test_sources_are_shown_with_their_targets_and_what_is_written(made, tokenize
     trained = engine(objective, PAIR, rate=1e-2)
     for _ in range(60):
         trained.step(batch)
-    shown = objective.show(trained.model, batch, tokenizer, 2)
+    shown = shown_of(objective, trained.model, batch, 2)
     assert shown[:2] == ["| source | target | the model writes |", "|---|---|---|"]
     assert shown[2:] == ["| ba do ka | ka do | ka do |", "| lu | pi pi pi | pi pi pi |"]
     width = batch["features"]["target_segments"].shape[1]
     writer = Writer(trained.model, tokenizer, Sampling(greedy=True), jit=False)
     (written,) = writer.write(SOURCES[2:], width)
-    assert objective.show(trained.model, batch, tokenizer, 3)[4].endswith(f"| {written[0].text} |")
+    assert shown_of(objective, trained.model, batch, 3)[4].endswith(f"| {written[0].text} |")
     for variable in trained.model.trainable_variables:  # what is shown is of the weights of now
         variable.assign(tf.zeros_like(variable))
-    assert objective.show(trained.model, batch, tokenizer, 2)[2] != shown[2]
+    assert shown_of(objective, trained.model, batch, 2)[2] != shown[2]
 
 
-def test_another_model_is_shown_with_its_own_words(made, tokenizer):
+def test_another_model_is_shown_with_its_own_words(made):
     objective, batch = made
     keras.utils.set_random_seed(5)
     first, second = (tfattn.build(PAIR, HEAD) for _ in range(2))
-    shown = [objective.show(model, batch, tokenizer, 1)[2] for model in (first, second, first)]
+    shown = [shown_of(objective, model, batch, 1)[2] for model in (first, second, first)]
     assert shown[0] == shown[2] != shown[1]

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from tiny import plain, words
 
-from pipelines import recipes
-from pipelines.data.batches import Batches
-from pipelines.data.store import write_store
-from pipelines.tokenization.unigram import train_unigram
-from pipelines.training.text_tasks import work_on
+from pipelines.core.batches import Batches
+from pipelines.core.runtimes import runtime_of
+from pipelines.core.spec import Recipe
+from pipelines.text.data.store import write_store
+from pipelines.text.sources import TextData
+from pipelines.text.spec import PrefixLM, SpanCorruption, TextInfilling
+from pipelines.text.tokenization.unigram import train_unigram
 from tfattn.families import preset
 
 LENGTH = 64
@@ -23,10 +25,12 @@ def spoiled(tmp_path_factory):
     store = write_store(tmp_path_factory.mktemp("stores") / "store", texts, tokenizer)
 
     def make(objective):
-        data = recipes.TextData(length=LENGTH)
-        recipe = recipes.Recipe(model=preset("t5-tiny"), objective=objective, data=data)
-        found, rows, draws = work_on(store, recipe, tokenizer, None)
-        [batch] = Batches(rows, found.batch, 8, 0, draws).in_order(1)  # all but the last are full
+        data = TextData(length=LENGTH)
+        recipe = Recipe(model=preset("t5-tiny"), objective=objective, data=data)
+        runtime = runtime_of(objective)
+        rows = runtime.rows(recipe, tokenizer, store)
+        found = runtime.objective(recipe, tokenizer)
+        [batch] = Batches(rows, found.batch, 8, 0).in_order(1)  # all but the last are full
         return rows, plain(batch)
 
     return make, tokenizer
@@ -45,7 +49,7 @@ def sides(batch):
 @pytest.mark.parametrize(("rate", "span"), [(0.15, 3.0), (0.15, 1.0), (0.9, 1.0)])
 def test_spans_leave_rows_that_are_just_full(spoiled, rate, span):
     make, tokenizer = spoiled
-    rows, batch = make(recipes.SpanCorruption(rate, span))
+    rows, batch = make(SpanCorruption(rate=rate, span=span))
     assert batch["features"]["tokens"].shape == (8, LENGTH)
     for source, target in sides(batch):
         assert LENGTH - 1 <= len(source) <= LENGTH
@@ -58,7 +62,7 @@ def test_spans_leave_rows_that_are_just_full(spoiled, rate, span):
 
 def test_a_sentinel_is_the_mask_of_a_vocabulary_that_has_none(spoiled):
     make, tokenizer = spoiled
-    _, batch = make(recipes.TextInfilling())
+    _, batch = make(TextInfilling())
     for source, target in sides(batch):
         masks = [token for token in source if token in tokenizer.sentinels]
         assert len(masks) > 1 and set(masks) == {tokenizer.sentinels[0]}
@@ -67,5 +71,5 @@ def test_a_sentinel_is_the_mask_of_a_vocabulary_that_has_none(spoiled):
 
 def test_a_beginning_and_its_rest_are_a_row(spoiled):
     make, _ = spoiled
-    rows, batch = make(recipes.PrefixLM())
+    rows, batch = make(PrefixLM())
     assert {len(source) + len(target) for source, target in sides(batch)} == {rows.length + 2}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import words
 
-from pipelines.data.table_rows import TableRows
+from pipelines.text.data.table_rows import TableRows
 from tfattn.errors import InputError
 
 

@@ -10,7 +10,7 @@ import tensorflow_text  # noqa: F401 - registers the tokenizer's operations
 from finished import QUICK, command
 
 from pipelines.__main__ import main
-from pipelines.inference.finished import open_finished
+from pipelines.core.finished import open_finished
 
 PAIRS = {"the cat": "sat", "a dog": "ran on", "the hill": "a park", "its song": "mat"}
 SMALL = ("--model.dim", "32", "--model.hidden-dim", "64", "--model.heads", "2", "--data.length")
@@ -59,8 +59,8 @@ def test_the_loss_is_of_the_answers_and_their_end_alone(run, table):
     done = open_finished(str(run))
     loss = count = 0
     for text, answer in PAIRS.items():
-        given, said = (done.tokenizer.encode_batch([part])[0] for part in (text + "\n", answer))
-        ids = np.array([done.tokenizer.start_id, *given, *said, done.tokenizer.separator_id])
+        given, said = (done.processor.encode_batch([part])[0] for part in (text + "\n", answer))
+        ids = np.array([done.processor.start_id, *given, *said, done.processor.separator_id])
         logits = np.asarray(done.model(ids[None, :-1].astype("int32")))[0].astype("float64")
         shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         for place in range(1 + len(given), len(ids)):
@@ -72,7 +72,13 @@ def test_the_loss_is_of_the_answers_and_their_end_alone(run, table):
 
 def test_the_recipe_is_repeated(run, table, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
-    wanted = {"spec": "TextToText", "delimiter": "\\n", "prefix": [], "smoothing": 0.0}
+    wanted = {
+        "spec": "TextToText",
+        "head": None,
+        "delimiter": "\\n",
+        "prefix": [],
+        "smoothing": 0.0,
+    }
     assert recipe["objective"] == wanted
     words = ("finetune", "text2text", "--from", run / "recipe.json", "--out", tmp_path / "again")
     again = command(*words, "--train.steps", "1", "--monitor.samples", "0")

@@ -5,11 +5,12 @@ from functools import partial
 
 import pytest
 
-from pipelines.recipes import TextData
-from pipelines.runs import Run
-from pipelines.tokenization.wordpiece import WordPiece
-from pipelines.training import texts as module
-from pipelines.training.texts import documents, keep_vocabulary, prepare_text
+from pipelines.core.run import Run
+from pipelines.core.start import keep_processor
+from pipelines.text import corpora as module
+from pipelines.text.corpora import documents, prepare_text
+from pipelines.text.sources import TextData
+from pipelines.text.tokenization.wordpiece import WordPiece
 from tfattn.errors import InputError
 
 TEXTS = [f"the cat number {i} sat on a hill and sang" for i in range(300)]
@@ -68,13 +69,13 @@ def test_what_was_prepared_is_taken_as_it_is(tmp_path):
 
 def test_a_vocabulary_is_there_whole_or_not_at_all(tmp_path):
     run, first = Run(tmp_path), WordPiece((*SPECIAL, "the", "cat"))
-    (tmp_path / ".tokenizer.tmp").mkdir()
-    (tmp_path / ".tokenizer.tmp" / "vocab.txt").write_text("[PAD]\n[UN")  # of a killed run
-    keep_vocabulary(run, first)
-    assert WordPiece.load(run.tokenizer) == first
-    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer"]
-    keep_vocabulary(run, WordPiece((*SPECIAL, "dog"), lowercase=False))
-    assert WordPiece.load(run.tokenizer) == first
+    (tmp_path / ".processor.tmp").mkdir()
+    (tmp_path / ".processor.tmp" / "vocab.txt").write_text("[PAD]\n[UN")  # of a killed run
+    keep_processor(run, first)
+    assert WordPiece.load(run.processor) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["processor"]
+    keep_processor(run, WordPiece((*SPECIAL, "dog"), lowercase=False))
+    assert WordPiece.load(run.processor) == first
 
 
 def test_documentation_is_written_beside_pairs_that_were_written_before(tmp_path, monkeypatch):

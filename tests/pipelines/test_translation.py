@@ -1,6 +1,7 @@
 """From pairs of texts to translations by the commands: trained, measured, written, exported."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from finished import command
 from pairs import PAIRS, trained, write_pairs
 from safetensors.numpy import load_file
 
-from pipelines.inference.evaluate import print_table
-from pipelines.inference.finished import open_finished
+from pipelines.core.evaluate import print_table
+from pipelines.core.finished import open_finished
+from pipelines.text.documents import tokenizer_of
 
 pytestmark = pytest.mark.usefixtures("uncompiled")
 KINDS = ("transformer-nmt-tiny", "bahdanau-tiny")
@@ -80,7 +82,8 @@ def test_the_evaluation_is_of_what_the_translation_gives(run, folder, tmp_path, 
     assert picture.read_bytes().startswith(PNG)
     print_table("run", found)
     shown = capsys.readouterr().err
-    assert "0 to 4" in shown and "sacrebleu" in shown
+    assert "by_length" in shown and "sacrebleu" in shown
+    assert re.search(rf"│ 0 +│ 5 +│ {len(wanted)} +│", shown)  # words from, to before, texts
 
 
 def test_several_translations_have_falling_scores(run, tmp_path):
@@ -103,17 +106,15 @@ def test_what_is_looked_at_is_drawn_and_kept(run, tmp_path):
     assert (tmp_path / "map.png").read_bytes().startswith(PNG)
     assert command(*words, tmp_path / "map.npz") == found
     done = open_finished(str(run))
-    ids = done.tokenizer.encode_batch([SOURCES[1]])[0]
+    tokenizer = tokenizer_of(done)
+    ids = tokenizer.encode_batch([SOURCES[1]])[0]
     with np.load(tmp_path / "map.npz") as arrays:
         source, written = arrays["source_tokens"].tolist(), arrays["written_tokens"].tolist()
-        end = done.tokenizer.vocabulary[done.tokenizer.separator_id]
-        assert source == [*(done.tokenizer.vocabulary[i] for i in ids), end]
+        end = tokenizer.vocabulary[tokenizer.separator_id]
+        assert source == [*(tokenizer.vocabulary[i] for i in ids), end]
         assert written[-1] == end
-        names = done.tokenizer.vocabulary
-        assert (
-            done.tokenizer.decode([names.index(name) for name in written[:-1]])
-            == (found["texts"][0])
-        )
+        names = tokenizer.vocabulary
+        assert tokenizer.decode([names.index(name) for name in written[:-1]]) == (found["texts"][0])
         assert arrays["alignment"].shape[-2:] == (len(written), len(source))
         for name in {"alignment", "rollout"} & set(arrays):
             np.testing.assert_allclose(arrays[name].sum(-1), 1.0, atol=1e-5)

@@ -9,10 +9,10 @@ import tensorflow as tf
 from tiny import STILL
 
 import tfattn
-from pipelines.generation.writer import Writer, end_of, target_begin
-from pipelines.tokenization.bytepair import train_bytepair
-from pipelines.tokenization.characters import train_characters
-from pipelines.tokenization.unigram import train_unigram
+from pipelines.text.generation.writer import Writer, end_of, target_begin
+from pipelines.text.tokenization.bytepair import train_bytepair
+from pipelines.text.tokenization.characters import train_characters
+from pipelines.text.tokenization.unigram import train_unigram
 from tfattn.errors import InputError
 from tfattn.families import recurrent
 from tfattn.models.config import EncoderDecoderConfig, Tokens

@@ -7,13 +7,15 @@ import keras
 import numpy as np
 
 import tfattn
-from pipelines import recipes
-from pipelines.data.batches import Batches
-from pipelines.data.packing import PackedRows, PairRows
-from pipelines.objectives.masked_lm import MaskedLM
-from pipelines.recipes import MonitorConfig, Recipe, TextData, TrainConfig
-from pipelines.training.engine import Engine
-from pipelines.training.optimize import build_optimizer
+from pipelines.core.batches import Batches
+from pipelines.core.engine import Engine
+from pipelines.core.optimize import build_optimizer
+from pipelines.core.spec import Recipe
+from pipelines.core.train_config import MonitorConfig, TrainConfig
+from pipelines.text.data.packing import PackedRows, PairRows
+from pipelines.text.masked_lm import MaskedLMObjective
+from pipelines.text.sources import TextData
+from pipelines.text.spec import MaskedLM
 from tfattn.models.config import TransformerConfig
 
 LENGTH = 16
@@ -59,19 +61,18 @@ def pretraining(corpus, vocabulary, **train):
     data = TextData(
         files=(str(corpus),), validation_share=0.2, tokenizer=str(vocabulary), length=LENGTH
     )
-    return Recipe(CONFIG, recipes.MaskedLM(), data, replace(QUICK, **train), SILENT)
+    return Recipe(CONFIG, MaskedLM(), data, replace(QUICK, **train), SILENT)
 
 
 def masked(store, tokenizer, size, *, pack=True, seed=0, **spec):
     """Return the masked language model on a store, and its batches."""
-    objective = MaskedLM(recipes.MaskedLM(**spec), tokenizer, LENGTH, seed)
+    objective = MaskedLMObjective(MaskedLM(**spec), tokenizer, LENGTH, seed)
     ids = (tokenizer.start_id, tokenizer.separator_id, tokenizer.pad_id)
-    if objective.spec.next_sentence:
-        rows = PairRows(store, LENGTH, *ids)
-        draws = lambda epoch, row: objective.draws(epoch, row, len(rows))  # noqa: E731
-        return objective, Batches(rows, objective.batch, size, seed, draws, objective.by_row)
-    rows = PackedRows(store, LENGTH, *ids, pack=pack)
-    return objective, Batches(rows, objective.batch, size, seed, by_row=objective.by_row)
+    if objective.task.next_sentence:
+        rows = PairRows(store, LENGTH, *ids, seed=seed)
+    else:
+        rows = PackedRows(store, LENGTH, *ids, pack=pack)
+    return objective, Batches(rows, objective.batch, size, seed, objective.row_independent)
 
 
 def engine(objective, config=STILL, strategy=None, optimizer=None, **train):

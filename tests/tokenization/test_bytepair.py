@@ -11,16 +11,16 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.store import Store, write_store
-from pipelines.tokenization.bytepair import (
+from pipelines.text.data.store import Store, write_store
+from pipelines.text.tokenization.byte_letters import letters
+from pipelines.text.tokenization.bytepair import (
     END,
     MERGES,
     VOCABULARY,
     BytePair,
-    letters,
     train_bytepair,
 )
-from pipelines.tokenization.tokenizer import load_tokenizer
+from pipelines.text.tokenization.tokenizer import load_tokenizer
 from tfattn.errors import InputError
 
 WORDS = ["the", "cat's", "dog", "doesn't", "run:", "they've", "12", "naïve", "cafés,", "we'll\tsee"]

@@ -4,8 +4,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.tokenization.characters import FILE, Characters, train_characters
-from pipelines.tokenization.tokenizer import load_tokenizer
+from pipelines.text.tokenization.characters import FILE, Characters, train_characters
+from pipelines.text.tokenization.tokenizer import load_tokenizer
 from tfattn.errors import InputError
 
 TEXTS = ["To be,\nor not", "naïve café", "日本語 𝔘 e\u0301", ""]

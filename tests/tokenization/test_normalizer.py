@@ -5,8 +5,8 @@ import itertools
 import pytest
 from tokenizers.normalizers import BertNormalizer
 
-from pipelines.tokenization.normalizer import characters_alone, replacements
-from pipelines.tokenization.wordpiece import WordPiece
+from pipelines.text.tokenization.normalizer import characters_alone, replacements
+from pipelines.text.tokenization.wordpiece import WordPiece
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Planes 0 to 3 and the start of 14; 15 and 16 are private and alike.

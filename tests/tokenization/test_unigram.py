@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
-from pipelines.tokenization import unigram
-from pipelines.tokenization.tokenizer import train_tokenizer
-from pipelines.tokenization.unigram import train_unigram
+from pipelines.text.tokenization import unigram
+from pipelines.text.tokenization.tokenizer import train_tokenizer
+from pipelines.text.tokenization.unigram import train_unigram
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,9 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
-from pipelines.tokenization.tokenizer import has_tokenizer, load_tokenizer
-from pipelines.tokenization.unigram import Unigram, train_unigram
-from pipelines.tokenization.unigram_files import MODEL, OPTIONS
+from pipelines.text.tokenization.tokenizer import has_tokenizer, load_tokenizer
+from pipelines.text.tokenization.unigram import Unigram, train_unigram
+from pipelines.text.tokenization.unigram_files import MODEL, OPTIONS
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ TEXT = "the cat sat on the mat, and cats were sitting there too"
 DAMAGE = """
 import random, sys
 from pathlib import Path
-from pipelines.tokenization.unigram import Unigram
+from pipelines.text.tokenization.unigram import Unigram
 from tfattn.errors import InputError
 
 folder = Path(sys.argv[1])

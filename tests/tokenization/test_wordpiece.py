@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pipelines.tokenization.wordpiece import LONGEST_WORD, WordPiece, train_wordpiece
+from pipelines.text.tokenization.wordpiece import LONGEST_WORD, WordPiece, train_wordpiece
 from tfattn.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -232,7 +232,7 @@ def test_the_trained_vocabulary_knows_every_word_of_its_corpus():
 def test_training_gives_the_same_vocabulary_in_every_process():
     # Ties everywhere: without our order of the alphabet, `tokenizers` breaks them at random.
     code = (
-        "from pipelines.tokenization.wordpiece import train_wordpiece\n"
+        "from pipelines.text.tokenization.wordpiece import train_wordpiece\n"
         "words = [a + b + c for a in 'abcdefgh' for b in 'abcdefgh' for c in 'abcdefgh']\n"
         "print(train_wordpiece([' '.join(words * 2)], 120).fingerprint)"
     )

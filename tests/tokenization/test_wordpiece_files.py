@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from pipelines.tokenization.wordpiece import WordPiece
+from pipelines.text.tokenization.wordpiece import WordPiece
 from tfattn.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")

@@ -17,6 +17,7 @@ from keras import ops
 from tfattn import ways
 from tfattn.backend.gradients import differentiable, gradients
 from tfattn.backend.which import on_tensorflow
+from tfattn.types import Tensor
 
 # YNNPACK, to which XLA gives small products, is set up when a program first runs, by code that two
 # threads must not be in at once (TensorFlow 2.21: YnnFusionThunk; seen once, the process dies). Two
@@ -80,6 +81,16 @@ def _compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
 def is_fused() -> bool:
     """Return whether islands are compiled, which is for CPUs: what is in one is to suit them."""
     return on_tensorflow() and ways.current().fused
+
+
+def with_rank(x: Tensor, rank: int) -> Tensor:
+    """Return `x`, of which TensorFlow knows the rank from here on.
+
+    Where lengths are unknown it may forget the rank of what a compiled function returns.
+    """
+    if on_tensorflow() and getattr(x, "shape", None) is not None and x.shape.rank is None:
+        x.set_shape([None] * rank)
+    return x
 
 
 def row_sums(x: Any) -> Any:

@@ -11,8 +11,6 @@ import keras
 
 from tfattn.backend.which import on_tensorflow
 
-Tensor = Any
-
 
 def scan(
     step: Callable[..., Any],

@@ -5,11 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfattn.blocks.inputs import BlockInputs
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -21,7 +21,7 @@ class Residual(keras.layers.Layer):
 
     What the sublayer returned may be scaled by trained numbers (arXiv:2103.17239), and
     in training left out for some rows as a whole (arXiv:1603.09382, section 3). `enter` gives what
-    the sublayer reads, `leave` joins what it returned.
+    the sublayer reads, `leave` merges what it returned.
 
     Args:
         norm: "post" or "pre".
@@ -75,7 +75,7 @@ class Residual(keras.layers.Layer):
         return self.norm(x) if self.pre else x
 
     def leave(self, x: Tensor, y: Tensor, training: bool | None = None) -> Tensor:
-        """Join the stream `x` and the sublayer's output `y`, both (b, t, d)."""
+        """Merge the residual stream `x` and the sublayer's output `y`, both (b, t, d)."""
         y = y if self.scale is None else y * ops.cast(self.scale, y.dtype)
         if self.drop_path is not None:
             y = self.drop_path(self.dropout(y, training=training), training=training)
@@ -104,9 +104,9 @@ class TransformerBlock(keras.layers.Layer):
     is its path in the checkpoint.
 
     Args:
-        sublayers: name of each sublayer to the layer, in order; "self" attends to the stream itself
-            and "cross" to a memory.
-        dim: width d of the stream.
+        sublayers: name of each sublayer to the layer, in order; "self" attends to the residual
+            stream itself and "cross" to a memory.
+        dim: width d of the residual stream.
         norm: placement of the norms, "post" or "pre".
         dropout: after each sublayer.
         epsilon: of the norms.
@@ -153,60 +153,46 @@ class TransformerBlock(keras.layers.Layer):
         self,
         x: Tensor,
         *,
-        positions: Tensor | None = None,
-        order: Tensor | None = None,
-        segments: Tensor | None = None,
-        bias: Tensor | None = None,
-        cache: tuple[Tensor, ...] | None = None,
-        memory: Tensor | None = None,
-        memory_segments: Tensor | None = None,
-        remembered: tuple[Tensor, Tensor] | None = None,
+        inputs: BlockInputs | None = None,
         training: bool | None = None,
         return_weights: bool = False,
+        **fields: Any,
     ) -> Any:
-        """Map (b, t, d) to (b, t, d); keywords are those of MultiHeadAttention.
+        """Map (b, t, d) to (b, t, d).
 
         Returned with it: the keys and values that a given cache holds now; and the attention
-        weights (b, h, t, t) if asked for, a tuple with those of "cross" (b, h, t, s) where there is
+        weights (b, h, t, t) if requested, a tuple with those of "cross" (b, h, t, s) where there is
         one, or beside a cache those of "cross" alone.
+
+        Args:
+            x: (b, t, d), the residual stream.
+            inputs: what the attention reads beside it.
+            training: whether anything is dropped.
+            return_weights: whether to return the attention weights.
+            fields: those of `BlockInputs`, in place of `inputs`.
         """
-        kept, seen = None, []
+        inputs = BlockInputs(**fields) if inputs is None else inputs
+        extra, weights = [], []
         for name, sublayer in self.sublayers.items():
             residual = self.residuals[name]
             y = residual.enter(x)
             if name == "self":
-                y = sublayer(
-                    y,
-                    positions=positions,
-                    order=order,
-                    segments=segments,
-                    bias=bias,
-                    cache=cache,
-                    training=training,
-                    return_weights=return_weights and cache is None,
-                )
-                if cache is not None:
-                    y, kept = y
+                with_weights = return_weights and inputs.cache is None
+                options = {**inputs.of_self(), "return_weights": with_weights}
             elif name == "cross":
-                y = sublayer(
-                    y,
-                    memory,
-                    segments=segments,
-                    memory_segments=memory_segments,
-                    remembered=remembered,
-                    training=training,
-                    return_weights=return_weights,
-                )
+                options = {**inputs.of_cross(), "return_weights": return_weights}
             else:
-                y = sublayer(y, training=training)
-            if return_weights and (name == "cross" or (name == "self" and cache is None)):
-                y, weights = y
-                seen.append(weights)
+                options = {}
+            result = sublayer(y, **options, training=training)
+            y, *more = result if isinstance(result, tuple) else (result,)
+            if name == "self" and inputs.cache is not None:
+                extra += more  # keys and values
+            else:
+                weights += more
             x = residual.leave(x, y, training=training)
-        more = () if cache is None else (kept,)
         if return_weights:
-            more += (seen[0] if len(seen) == 1 else tuple(seen),)
-        return (x, *more) if more else x
+            extra.append(weights[0] if len(weights) == 1 else tuple(weights))
+        return (x, *extra) if extra else x
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the layer."""

@@ -20,8 +20,8 @@ import keras
 from keras import ops
 
 from tfattn import backend
+from tfattn.types import Tensor
 
-Tensor = Any
 States = tuple[Tensor, ...]
 
 

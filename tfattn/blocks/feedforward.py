@@ -7,8 +7,7 @@ from keras import ops
 
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.projection import Projection
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def _activation(name, fn):

@@ -10,8 +10,7 @@ from tfattn.blocks.feedforward import ACTIVATIONS
 from tfattn.blocks.norm import NORMS
 from tfattn.blocks.vocabulary_loss import vocabulary_loss
 from tfattn.mechanisms.dropout import Dropout
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfattn")

@@ -6,8 +6,7 @@ import keras
 from keras import ops
 
 from tfattn import backend
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def layer_norm(

@@ -9,8 +9,7 @@ from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def patches(images: Tensor, size: int) -> Tensor:

@@ -8,8 +8,7 @@ from keras import ops
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.positions import Sinusoidal2D
 from tfattn.mechanisms.projection import Projection
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfattn")

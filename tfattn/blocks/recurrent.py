@@ -7,8 +7,8 @@ from keras import ops
 
 from tfattn.blocks.cells import bound, cell_of, present, run, zeros
 from tfattn.mechanisms.dropout import Dropout
+from tfattn.types import Tensor
 
-Tensor = Any
 States = tuple[Tensor, ...]
 
 

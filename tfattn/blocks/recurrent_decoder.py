@@ -15,8 +15,8 @@ from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.projection import Projection
+from tfattn.types import Tensor
 
-Tensor = Any
 States = tuple[Tensor, ...]
 
 
@@ -71,7 +71,12 @@ class RecurrentDecoder(keras.layers.Layer):
         if attention_dim is not None:
             self.query, self.key = (
                 Projection(
-                    (width,), (attention_dim,), self.initializer.clone(), False, name=n, **own
+                    (width,),
+                    (attention_dim,),
+                    initializer=self.initializer.clone(),
+                    use_bias=False,
+                    name=n,
+                    **own,
                 )
                 for width, n in ((hidden_dim, "query"), (context_dim, "key"))
             )

@@ -17,14 +17,13 @@ would be gathered, and made by all of them.
 """
 
 import functools
-from typing import Any
 
 import keras
 from keras import ops
 
 from tfattn import backend, ways
+from tfattn.types import Tensor
 
-Tensor = Any
 AT_ONCE = 2**24  # logits of a chunk: 64 MiB in float32
 
 

@@ -1,12 +1,12 @@
 """Every family is some rows of data; this module finds a row by the name of its preset."""
 
+from dataclasses import replace
 from typing import Any
 
 from tfattn.errors import InputError
 from tfattn.families import bert, gpt1, gpt2, gpt3, llama, recurrent, t5, transformer, vit
 from tfattn.families.format import Format
-from tfattn.models.config import Head
-from tfattn.models.model_config import ModelConfig
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.spec import unknown
 
 FAMILIES = {
@@ -21,10 +21,14 @@ FAMILIES = {
     "vit": vit,
 }
 PRESETS: dict[str, ModelConfig] = {
-    name: config for family in FAMILIES.values() for name, config in family.PRESETS.items()
+    name: replace(config, family=family)
+    for family, rows in FAMILIES.items()
+    for name, config in rows.PRESETS.items()
 }
 FORMATS: dict[str, Format] = {
-    kind.model_type: kind for family in FAMILIES.values() for kind in family.FORMATS
+    kind.model_type: replace(kind, base=replace(kind.base, family=family))
+    for family, rows in FAMILIES.items()
+    for kind in rows.FORMATS
 }
 
 

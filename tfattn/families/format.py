@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfattn.models.config import Head, Tokens
-from tfattn.models.model_config import ModelConfig
+from tfattn.models.heads import Tokens
+from tfattn.models.model_config import Head, ModelConfig
 from tfattn.renames import Rename
 
 Described = Mapping[str, Any]  # their config.json

@@ -13,7 +13,6 @@ from dataclasses import replace
 from tfattn.families.format import Format
 from tfattn.mechanisms.masks import Causal
 from tfattn.models.config import EncoderDecoderConfig, Head, Tokens, TransformerConfig
-from tfattn.models.model_config import changed
 from tfattn.renames import Rename
 
 ENCODER = TransformerConfig(  # of t5-small
@@ -47,22 +46,24 @@ LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 GATED = {"activation": "gelu-tanh", "gated": True}
 
 PRESETS = {
-    "t5-tiny": changed(SMALL, **TINY),
-    "t5-mini": changed(SMALL, **MINI),
+    "t5-tiny": SMALL.with_fields(**TINY),
+    "t5-mini": SMALL.with_fields(**MINI),
     "t5-small": SMALL,
-    "t5-base": changed(SMALL, **BASE, hidden_dim=3072),
-    "t5-large": changed(SMALL, **LARGE, hidden_dim=4096),
-    "t5-3b": changed(SMALL, **{**LARGE, "heads": 32}, head_dim=128, hidden_dim=16_384),
-    "t5-11b": changed(SMALL, **{**LARGE, "heads": 128}, head_dim=128, hidden_dim=65_536),
+    "t5-base": SMALL.with_fields(**BASE, hidden_dim=3072),
+    "t5-large": SMALL.with_fields(**LARGE, hidden_dim=4096),
+    "t5-3b": SMALL.with_fields(**{**LARGE, "heads": 32}, head_dim=128, hidden_dim=16_384),
+    "t5-11b": SMALL.with_fields(**{**LARGE, "heads": 128}, head_dim=128, hidden_dim=65_536),
     # The released ones were pretrained without dropout; the rates here are those of fine-tuning.
-    "t5-v1.1-tiny": changed(SMALL, **{**TINY, "hidden_dim": 344}, **GATED),
-    "t5-v1.1-mini": changed(SMALL, **{**MINI, "hidden_dim": 688}, **GATED),
-    "t5-v1.1-small": changed(SMALL, **GATED, heads=6, depth=8, hidden_dim=1024),
-    "t5-v1.1-base": changed(SMALL, **BASE, **GATED, hidden_dim=2048),
-    "t5-v1.1-large": changed(SMALL, **LARGE, **GATED, hidden_dim=2816),
-    "t5-v1.1-xl": changed(SMALL, **{**LARGE, "dim": 2048, "heads": 32}, **GATED, hidden_dim=5120),
-    "t5-v1.1-xxl": changed(
-        SMALL, **{**LARGE, "dim": 4096, "heads": 64}, **GATED, hidden_dim=10_240
+    "t5-v1.1-tiny": SMALL.with_fields(**{**TINY, "hidden_dim": 344}, **GATED),
+    "t5-v1.1-mini": SMALL.with_fields(**{**MINI, "hidden_dim": 688}, **GATED),
+    "t5-v1.1-small": SMALL.with_fields(**GATED, heads=6, depth=8, hidden_dim=1024),
+    "t5-v1.1-base": SMALL.with_fields(**BASE, **GATED, hidden_dim=2048),
+    "t5-v1.1-large": SMALL.with_fields(**LARGE, **GATED, hidden_dim=2816),
+    "t5-v1.1-xl": SMALL.with_fields(
+        **{**LARGE, "dim": 2048, "heads": 32}, **GATED, hidden_dim=5120
+    ),
+    "t5-v1.1-xxl": SMALL.with_fields(
+        **{**LARGE, "dim": 4096, "heads": 64}, **GATED, hidden_dim=10_240
     ),
 }
 HEAD = Tokens(transform=False, bias=False, scaled=True)  # of version 1.0

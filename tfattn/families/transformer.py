@@ -11,7 +11,6 @@ from dataclasses import replace
 from tfattn.families.format import Format, layer_norm, linear
 from tfattn.mechanisms.masks import Causal
 from tfattn.models.config import EncoderDecoderConfig, Tokens, TransformerConfig
-from tfattn.models.model_config import changed
 from tfattn.renames import Rename
 
 ENCODER = TransformerConfig(
@@ -41,7 +40,7 @@ BASE = EncoderDecoderConfig(
 def sized(dim: int, depth: int, heads: int, dropout: float) -> EncoderDecoderConfig:
     """Return the base model in another size; the inner layer is four times as wide."""
     fields = {"dim": dim, "depth": depth, "heads": heads, "hidden_dim": 4 * dim}
-    return changed(BASE, **fields, dropout=dropout, embedding_std=dim**-0.5)
+    return BASE.with_fields(**fields, dropout=dropout, embedding_std=dim**-0.5)
 
 
 PRESETS = {
@@ -59,8 +58,7 @@ def head(name: str) -> Tokens:
     return HEAD
 
 
-MARIAN = changed(
-    BASE,
+MARIAN = BASE.with_fields(
     position="sinusoidal-halves",
     norm_epsilon=1e-5,
     activation="silu",

@@ -9,7 +9,8 @@ last. Rows only.
 from dataclasses import replace
 
 from tfattn.families.format import Format, layer_norm, linear
-from tfattn.models.config import Classify, Head, Pool
+from tfattn.models.heads import Classify, Pool
+from tfattn.models.model_config import Head
 from tfattn.models.vision_config import Pixels, VisionConfig
 from tfattn.renames import Rename
 
@@ -142,7 +143,7 @@ def _pixels(described, shapes):
 
 
 def _decoder(config: VisionConfig, heads: tuple[Head, ...]) -> tuple[Rename, ...]:
-    depth = next((head.depth for head in heads if isinstance(head, Pixels)), 0)
+    depth = next((stack.depth for head in heads for stack in head.stacks().values()), 0)
     rows = _block("decoder.decoder_layers.{}.", "pixels/decoder/block_{}/")
     return (*_stem("vit.")(config, heads), *(r for row in rows for r in row.for_layers(depth)))
 

@@ -5,8 +5,11 @@
 D2L sections 11.1 to 11.3. What is admissible is a mask (a predicate of positions) together with
 `segments`: each token belongs to a segment, attends to its own segment only, and segment 0 is
 padding. One rule thus serves padded batches and rows packed with many documents.
+
+`attend` is the mechanism as one reads it, `Attention` the layer with any score and any mask.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -19,11 +22,51 @@ from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.masks import Everything, Mask, admissible
 from tfattn.mechanisms.pooling import masked_softmax, pool, softmax_pool
 from tfattn.mechanisms.scores import ScaledDotProduct
+from tfattn.types import Tensor
 
-Tensor = Any
+
+def attend(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Mask | Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Return the means of the values, weighted by how well their keys fit each query.
+
+        attend(Q, K, V) = softmax(Q K^T / sqrt(e) + bias) V
+                                          (arXiv:1706.03762, equation 1; D2L section 11.3)
+
+    It is the reference that the engines (tfattn/mechanisms/engines.py) are tested with. Layers do
+    not call it: they scale the queries instead of the scores, and multiply folded matrices.
+
+    Args:
+        queries: (b, t, h, e).
+        keys: (b, s, g, e). Groups of h / g query heads share a head of keys and values.
+        values: (b, s, g, e).
+        mask: a Mask, which compares the columns of queries and keys; or booleans that broadcast to
+            (b, h, t, s), True where a query may attend. A query that may attend to no key gets 0.
+        bias: added to the scores, broadcasts to (b, h, t, s).
+
+    Returns:
+        (b, t, h, e).
+    """
+    t, s, group = queries.shape[1], keys.shape[1], queries.shape[2] // keys.shape[2]
+    keys, values = (ops.repeat(x, group, axis=2) for x in (keys, values))  # (b, s, h, e)
+    scores = ops.einsum("bthe,bshe->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    if bias is not None:
+        scores = scores + bias  # (b, h, t, s)
+    if isinstance(mask, Mask):
+        mask = mask(ops.arange(t)[:, None], ops.arange(s)[None])  # (t, s)
+    if mask is not None:
+        scores = ops.where(mask, scores, OUTSIDE)
+    weights = ops.softmax(scores, axis=-1)  # (b, h, t, s)
+    if mask is not None:
+        weights = ops.where(mask, weights, 0.0)  # of a row with no key they would be 1 / s
+    return ops.einsum("bhts,bshe->bthe", weights, values)
 
 
-def hard(scores: Tensor, allowed: Tensor | None) -> Tensor:
+def straight_through(scores: Tensor, allowed: Tensor | None) -> Tensor:
     """Return 1 for the key of the largest score, of several the first, and 0 for the others.
 
     An argmax has no gradient; that of the softmax is taken in its place, straight through
@@ -36,10 +79,10 @@ def hard(scores: Tensor, allowed: Tensor | None) -> Tensor:
     return ops.cast(soft + ops.stop_gradient(one - soft), scores.dtype)
 
 
-NORMALIZERS = {"softmax": masked_softmax, "hard": hard}
+NORMALIZERS = {"softmax": masked_softmax, "hard": straight_through}
 
 
-def within(lengths: Tensor, size: int | Tensor) -> Tensor:
+def key_length_mask(lengths: Tensor, size: int | Tensor) -> Tensor:
     """Return which of `size` keys are among the first ones that a query may attend to.
 
     Args:
@@ -129,7 +172,7 @@ class Attention(keras.layers.Layer):
         if bias is not None:
             scores = scores + ops.cast(bias, scores.dtype)
         places = self._places(query, key, positions, segments, key_positions, key_segments)
-        few = None if lengths is None else within(lengths, ops.shape(key)[1])
+        few = None if lengths is None else key_length_mask(lengths, ops.shape(key)[1])
         if getattr(self.score, "is_bounded", False):  # a kernel that is 0 from a distance on
             near = scores > OUTSIDE / 2
             few = near if few is None else few & near

@@ -17,8 +17,8 @@ import numpy as np
 from keras import ops
 
 from tfattn import backend, ways
+from tfattn.types import Tensor
 
-Tensor = Any
 GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio: far from any small number
 # Of a hash of 32 bits in two rounds of xor, shift and multiply, whose bits are hardly correlated:
 # found by search, by the project hash-prospector.
@@ -61,8 +61,8 @@ def keeps(seed: Tensor, shape: Sequence[Any], rate: float) -> Tensor:
     return ops.reshape(drawn >= np.uint32(rate * 2**32), shape)
 
 
-def apart(seed: Tensor, index: Tensor) -> Tensor:
-    """Return the seed (2,) of the block `index` of what a seed is for; blocks have their own masks.
+def fold_in(seed: Tensor, index: Tensor) -> Tensor:
+    """Return the seed (2,) of the chunk `index` of what a seed is for; chunks have their own masks.
 
     The second number counts the steps, so it is the first that differs.
     """

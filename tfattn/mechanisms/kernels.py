@@ -12,7 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
-Tensor = Any
+from tfattn.types import Tensor
+
 OUTSIDE = -1e30  # log K where K is 0: finite, for a gradient through -inf is NaN
 
 

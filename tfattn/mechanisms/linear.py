@@ -14,8 +14,7 @@ import keras
 from keras import ops
 
 from tfattn.mechanisms.masks import Causal, Everything, Mask
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def features(x: Tensor) -> Tensor:

@@ -8,12 +8,10 @@ instead.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from tfattn.errors import InputError
 from tfattn.spec import Spec
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 @dataclass(frozen=True)

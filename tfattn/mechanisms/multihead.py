@@ -1,19 +1,48 @@
 """Multi-head attention: several attentions in parallel, each in its own subspace (D2L 11.5)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.attention import Attention
-from tfattn.mechanisms.engines import blocked, engine, local, seen, side
+from tfattn.mechanisms.engines import (
+    DenseAttention,
+    Operand,
+    blocked,
+    choose_engine,
+    local,
+    operand,
+    split_by_reach,
+)
 from tfattn.mechanisms.masks import Everything, Mask
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.projection import Projection
 from tfattn.mechanisms.scores import ScaledDotProduct, fold, unfold
+from tfattn.types import Tensor
 
-Tensor = Any
+
+class KeyCache(NamedTuple):
+    """What one self-attention reads of a cache (tfattn/models/cache.py)."""
+
+    column: Tensor  # () int32, at which the new tokens begin
+    positions: Tensor  # (b, s), with those of the new tokens, like the next two
+    order: Tensor  # (b, s)
+    segments: Tensor  # (b, s)
+    keys: Tensor  # (b g, s, e)
+    values: Tensor  # (b g, s, e)
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return all keys and values (b, s, g, e) with the new, and those that the cache holds."""
+        (k, keys), (v, values) = self._put(k, self.keys), self._put(v, self.values)
+        return (k, v), (keys, values)
+
+    def _put(self, new: Tensor, cached: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is cached with the new in place: (b, s, g, e) and (b g, s, e)."""
+        new_rows = ops.cast(fold(new), cached.dtype)
+        cached = ops.slice_update(cached, (0, self.column, 0), new_rows)
+        return unfold(cached, new.shape[2]), cached
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -75,14 +104,18 @@ class MultiHeadAttention(keras.layers.Layer):
         self.attention = Attention(score, mask, dropout, name="attention", **own)
         self.head_dim = head_dim or dim // heads
         split, shared = (heads, self.head_dim), (kv_heads, self.head_dim)
-        # Each kernel draws its own numbers: one initializer object would repeat them.
+        # One initializer object would give all kernels the same random numbers.
         for name, target in (("query", split), ("key", shared), ("value", shared)):
-            own_start = self.query_initializer if name == "query" else self.initializer
-            start = own_start.clone()
-            setattr(self, name, Projection((dim,), target, start, self.bias[0], name=name, **own))
-        start = self.output_initializer.clone()
+            kind = self.query_initializer if name == "query" else self.initializer
+            options = {"initializer": kind.clone(), "use_bias": self.bias[0], "name": name, **own}
+            setattr(self, name, Projection((dim,), target, **options))
         self.output_projection = Projection(
-            split, (dim,), start, self.bias[1], name="output", **own
+            split,
+            (dim,),
+            initializer=self.output_initializer.clone(),
+            use_bias=self.bias[1],
+            name="output",
+            **own,
         )
 
     def build(self, *shapes):
@@ -112,123 +145,160 @@ class MultiHeadAttention(keras.layers.Layer):
         """Attend from `x` (b, t, d) to itself, or to `memory` (b, s, d); returns (b, t, d).
 
         Args:
-            x: (b, t, d), what asks.
-            memory: (b, s, d), what is asked; default `x` (self-attention).
-            positions: (b, t) places in a text; default 0, 1, 2, ...
+            x: (b, t, d), of which the queries are made.
+            memory: (b, s, d), of which keys and values are made; default `x` (self-attention).
+            positions: (b, t) of the tokens in a text; default 0, 1, 2, ...
             order: (b, t), what the mask compares; default `positions`. Tokens of a prefix that all
                 have the order 0 see each other through a causal mask (arXiv:1910.10683, 3.2.1).
             segments: (b, t), 0 = padding.
             memory_segments: (b, s), 0 = padding.
             remembered: in place of a memory, what `remember` returned for it.
-            bias: added to the scores, broadcasts to (b, h, t, s); or the position of a stack that
-                gives it of columns, for scores that are not made at once.
-            cache: of self-attention, what came before (tfattn/models/cache.py): the column at which
-                `x` begins, positions, order and segments (b, s) with those of `x` in place, and
-                keys and values (b g, s, e). Returned second, with those of `x` in place: keys and
-                values.
+            bias: added to the scores, broadcasts to (b, h, t, s); or the position of a stack, which
+                computes it from columns, for scores that are computed in chunks.
+            cache: of self-attention, the tokens before (tfattn/models/cache.py), as `KeyCache`.
+                Returned second, with those of `x` in place: keys and values.
             training: whether weights are dropped.
             return_weights: also return the attention weights (b, h, t, s).
         """
-        own, q = memory is None and remembered is None, self.query(x)  # (b, t, h, e)
-        if remembered is not None:
-            k, v = (unfold(held, self.kv_heads) for held in remembered)
-        else:
-            source = x if own else memory
-            k, v = self.key(source), self.value(source)  # (b, s, g, e)
-        kept, position = None, self.position if own else None
+        is_self = memory is None and remembered is None
+        same_tokens = is_self and cache is None and order is None
+        q = self.query(x)  # (b, t, h, e)
+        k, v = self._keys_and_values(x if is_self else memory, remembered)  # (b, s, g, e)
+        position = self.position if is_self else None
         if position is not None:
-            if positions is None:
-                positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
+            positions = self._positions(x) if positions is None else positions
             q, k = position.rotate(q, positions), position.rotate(k, positions)
-        in_order = order is None  # masks compare places in the text
         order = positions if order is None else order
-        key_positions, key_order, key_segments = positions, order, segments
-        if not own:
-            key_positions, key_order, key_segments = None, None, memory_segments
-        begin = 0
+        keys_known = (positions, order, segments) if is_self else (None, None, memory_segments)
+        begin, extra = 0, None
         if cache is not None:
-            begin, key_positions, key_order, key_segments, keys, values = cache
-            (k, keys), (v, values) = _put(k, keys, begin), _put(v, values, begin)
-            kept = (keys, values)
+            cached = KeyCache(*cache)
+            begin, keys_known = cached.column, cached[1:4]
+            (k, v), extra = cached.append(k, v)
         if self.kv_heads < self.heads:
             k, v = (ops.repeat(a, self.heads // self.kv_heads, axis=2) for a in (k, v))
-        asks = side((q,), positions, order, segments, begin)
-        asked = side((k, v), key_positions, key_order, key_segments)
-        is_own = own and cache is None and in_order
+        queries = operand((q,), positions, order, segments, begin)
+        keys = operand((k, v), *keys_known)
         if return_weights:
-            pooled, kept = self._pool(asks, asked, bias, position, training, True)
+            result, extra = self._dense(queries, keys, bias, position, training, True)
         else:
-            pooled = self._pooled(asks, asked, bias, position, training, is_own)
-        y = self.output_projection(pooled)
-        return y if kept is None else (y, kept)
+            result = self._by_engine(queries, keys, bias, position, training, same_tokens)
+        y = self.output_projection(result)
+        return y if extra is None else (y, extra)
 
-    def _pooled(self, asks, asked, bias, position, training, is_own):
-        """Return what is pooled, (b, t, h, e), by the engine that suits."""
-        shared = bias if isinstance(bias, Position) else None
+    def _positions(self, x: Tensor) -> Tensor:
+        """Return 0, 1, 2, ... for each row of x (b, t, d)."""
+        return ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
 
-        def pool(asks, asked, given):
-            return self._pool(asks, asked, shared if given is None else given, position, training)
+    def _keys_and_values(
+        self, source: Tensor | None, remembered: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return keys and values (b, s, g, e) of a source (b, s, d), or those remembered of it."""
+        if remembered is None:
+            return self.key(source), self.value(source)
+        keys, values = remembered
+        return unfold(keys, self.kv_heads), unfold(values, self.kv_heads)
 
-        way = engine(self.attention.mask, asks, asked, is_own, bias)
-        if way == "local":
-            return local(pool, self.attention.mask, asks, asked)
-        if way == "dense":
-            return self._pool(asks, asked, bias, position, training)
-        kinds = [kind for kind in (position, shared) if kind is not None]
-        variables = [v for kind in kinds for v in kind.trainable_variables]
-        seeds = self.attention.dropout.seeds if training else None
-        alone = "heads" if position is None or not position.relates else "rows"
-        if bias is not None:  # of a stack: it is made once for all texts
-            alone = "nothing"
-        rest = (variables, seeds, not _sees_weights(position), alone)
+    def _by_engine(
+        self,
+        queries: Operand,
+        keys: Operand,
+        bias: Tensor | Position | None,
+        position: Position | None,
+        training: bool | None,
+        same_tokens: bool,
+    ) -> Tensor:
+        """Return the result (b, t, h, e) by the engine that suits; arguments as of `_dense`."""
+        mask, shared = self.attention.mask, bias if isinstance(bias, Position) else None
+
+        def attend(queries, keys, bias):
+            return self._dense(queries, keys, shared if bias is None else bias, position, training)
+
+        engine = choose_engine(mask, queries, keys, same_tokens, bias)
+        if engine == "local":
+            return local(attend, mask, queries, keys)
+        if engine == "dense":
+            return self._dense(queries, keys, bias, position, training)
+        independent = "heads" if position is None or not position.relates else "rows"
+        dense = DenseAttention(
+            attend,
+            variables=[v for p in (position, shared) if p for v in p.trainable_variables],
+            seeds=self.attention.dropout.seeds if training else None,
+            saves_softmax=not _reads_weights(position),
+            independent=independent if bias is None else "nothing",  # a stack's is of all rows
+        )
         if bias is not None and shared is None:
-            return blocked(pool, asks, asked, bias, *rest)
-        parts = seen(self.attention.mask, asks, asked) if is_own else [(asks, asked)]
-        made = []
-        for some, keys in parts:
-            some = some.after(made[-1]) if made else some
-            made.append(blocked(pool, some, keys, None, *rest))
-        return made[0] if len(made) == 1 else ops.concatenate(made, axis=1)
+            return blocked(dense, queries, keys, bias)
+        results = []
+        for some, near in split_by_reach(mask, queries, keys) if same_tokens else [(queries, keys)]:
+            some = some.after(results[-1]) if results else some
+            results.append(blocked(dense, some, near))
+        return results[0] if len(results) == 1 else ops.concatenate(results, axis=1)
 
-    def _pool(self, asks, asked, bias, position, training, return_weights=False):
-        """Return what is pooled, and the weights (b, h, t, s) if asked for."""
-        (q,), (k, v) = asks.vectors, asked.vectors
+    def _dense(
+        self,
+        queries: Operand,
+        keys: Operand,
+        bias: Tensor | Position | None,
+        position: Position | None,
+        training: bool | None,
+        return_weights: bool = False,
+    ) -> Any:
+        """Return the result (b, t, h, e) of all scores at once.
+
+        Args:
+            queries: the queries.
+            keys: the keys and values.
+            bias: as of `call`.
+            position: of the layer, in self-attention.
+            training: whether weights are dropped.
+            return_weights: also return the attention weights (b, h, t, s).
+        """
+        (q,), (k, v) = queries.vectors, keys.vectors
         if isinstance(bias, Position):
-            bias = bias.bias(asks.columns, asked.columns)
+            bias = bias.bias(queries.columns, keys.columns)
         if position is not None:
-            bias = self._bias(position, bias, q, asks.positions, asked.positions)
-        carries = _sees_weights(position)
-        pooled = self.attention(
+            bias = self._add_position(position, bias, q, queries.positions, keys.positions)
+        reads_weights = _reads_weights(position)
+        result = self.attention(
             q,
             k,
             v,
-            positions=asks.order,
-            segments=asks.segments,
-            key_positions=asked.order,
-            key_segments=asked.segments,
+            positions=queries.order,
+            segments=queries.segments,
+            key_positions=keys.order,
+            key_segments=keys.segments,
             bias=bias,
             training=training,
-            return_weights=return_weights or carries,
+            return_weights=return_weights or reads_weights,
         )
-        if not return_weights and not carries:
-            return pooled
-        pooled, weights = pooled
-        if position is not None and carries:
-            pooled = pooled + position.carry(weights, asks.positions, asked.positions)
-        return (pooled, weights) if return_weights else pooled
+        if not return_weights and not reads_weights:
+            return result
+        result, weights = result
+        if position is not None and reads_weights:
+            result = result + position.carry(weights, queries.positions, keys.positions)
+        return (result, weights) if return_weights else result
 
-    def _bias(self, position, given, q, positions, key_positions):
-        """Return the sum of what is added to the scores, or None."""
+    def _add_position(
+        self,
+        position: Position,
+        bias: Tensor | None,
+        q: Tensor,
+        positions: Tensor | None,
+        key_positions: Tensor | None,
+    ) -> Tensor | None:
+        """Return the sum of a bias and what a position adds to the scores, or None."""
         scaled = q * ops.cast(self.attention.score.factor(self.head_dim), q.dtype)
-        own = (
+        terms = (
             position.bias(positions, key_positions),
             position.compare(scaled, positions, key_positions),
+            bias,
         )
-        there = [ops.cast(x, q.dtype) for x in (*own, given) if x is not None]
-        return sum(there[1:], there[0]) if there else None
+        present = [ops.cast(x, q.dtype) for x in terms if x is not None]
+        return sum(present[1:], present[0]) if present else None
 
     def remember(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return keys and values (b g, s, e) of a memory (b, s, d) that is asked repeatedly."""
+        """Return keys and values (b g, s, e) of a memory (b, s, d), which is read repeatedly."""
         return fold(self.key(memory)), fold(self.value(memory))
 
     def get_config(self) -> dict[str, Any]:
@@ -256,11 +326,5 @@ class MultiHeadAttention(keras.layers.Layer):
         return cls(**{**config, "mask": Mask.from_json(config["mask"]), "position": position})
 
 
-def _sees_weights(position: Position | None) -> bool:
+def _reads_weights(position: Position | None) -> bool:
     return position is not None and position.carries
-
-
-def _put(new: Tensor, held: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all keys or values (b, s, g, e), and the cache (b g, s, e), with the new in place."""
-    held = ops.slice_update(held, (0, column, 0), ops.cast(fold(new), held.dtype))
-    return unfold(held, new.shape[2]), held

@@ -14,8 +14,8 @@ from tfattn.mechanisms.dropout import dropped
 from tfattn.mechanisms.kernels import OUTSIDE
 from tfattn.mechanisms.masks import Mask, admissible
 from tfattn.mechanisms.scores import fold, is_split, unfold
+from tfattn.types import Tensor
 
-Tensor = Any
 # Of one pooling what is known, where it is made again, and a list for what is kept of it.
 _remembered: contextvars.ContextVar[Any] = contextvars.ContextVar("remembered", default=None)
 
@@ -70,16 +70,16 @@ def softmax_pool(
         if known is not None:
             pooled, norm = known
             return [fold(pooled), ops.transpose(norm, (0, 2, 1, 3))]
-        weights, norm = _softmax(rate, value.dtype, mask)(scores, allowed, seed)
+        made = _softmax(rate, value.dtype, mask)(scores, allowed, seed)
+        weights, norm = (backend.with_rank(x, 4) for x in made)
         return [ops.matmul(_flat(weights), value), norm]
 
     def backward(args, made, upstream):
         (scores, value), by_pooled = args, upstream[0]
         by_weights = ops.matmul(by_pooled, ops.transpose(value, (0, 2, 1)))
         by_weights = ops.reshape(by_weights, ops.shape(scores))
-        weights, by_scores = _softmax_gradient(rate, mask)(
-            scores, allowed, seed, *made, by_pooled, by_weights
-        )
+        results = _softmax_gradient(rate, mask)(scores, allowed, seed, *made, by_pooled, by_weights)
+        weights, by_scores = (backend.with_rank(x, 4) for x in results)
         return [by_scores, ops.matmul(ops.transpose(_flat(weights), (0, 2, 1)), by_pooled)]
 
     pooled, norm = backend.differentiable(forward, backward, (scores, fold(value)))

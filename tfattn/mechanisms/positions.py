@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-Tensor = Any
+from tfattn.types import Tensor
 
 
 class Position(keras.layers.Layer):

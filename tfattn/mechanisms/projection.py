@@ -7,8 +7,7 @@ import keras
 from keras import ops
 
 from tfattn import backend
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def _biased(y, bias):

@@ -7,8 +7,7 @@ import numpy as np
 from keras import ops
 
 from tfattn.mechanisms.positions import Position
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def offsets(positions: Tensor, key_positions: Tensor, distance: int) -> Tensor:

@@ -11,8 +11,7 @@ import keras
 from keras import ops
 
 from tfattn.mechanisms.projection import Projection
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 def fold(x: Tensor) -> Tensor:

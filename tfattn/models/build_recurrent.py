@@ -1,4 +1,4 @@
-"""From a `RecurrentConfig` to the layers of its model; `tfattn.build` asks here."""
+"""Recurrent encoder-decoders from their config."""
 
 from typing import Any
 
@@ -11,22 +11,28 @@ from tfattn.blocks.stems import TokenStem
 from tfattn.mechanisms.attention import Attention
 from tfattn.mechanisms.positions import Position
 from tfattn.mechanisms.scores import Additive, ScaledDotProduct
-from tfattn.models.config import Head, Tokens
+from tfattn.models.model_config import Head
+from tfattn.models.pair import check_heads
 from tfattn.models.recurrent import RecurrentEncoderDecoder
 from tfattn.models.recurrent_config import RecurrentConfig
 
 SCORES = {
     "additive": lambda config, **kw: Additive(
-        config.hidden_dim, config.memory_dim(), config.attention_dim, _kernel(config), **kw
+        query_dim=config.hidden_dim,
+        key_dim=config.memory_dim(),
+        dim=config.attention_dim,
+        initializer=_kernel(config),
+        **kw,
     ),
     "scaled-dot": lambda config, **kw: ScaledDotProduct(**kw),
 }
 
 
 def build_recurrent(
-    config: RecurrentConfig, heads: tuple[Head, ...], policy: Any, name: str
+    config: RecurrentConfig, heads: tuple[Head, ...], policy: Any
 ) -> RecurrentEncoderDecoder:
     """Return the model that `config` describes, before its weights are created."""
+    check_heads(heads)
     own = {"dtype": policy}
     stem = _stem(config, config.source_vocabulary(), name="stem", **own)
     directions = ("backward",) if config.reversed_source else ("forward",)
@@ -35,18 +41,22 @@ def build_recurrent(
         heads,
         stem=stem,
         encoder=RecurrentEncoder(
-            config.dim,
-            config.hidden_dim,
-            config.depth,
-            config.cell,
-            ("forward", "backward") if config.bidirectional else directions,
-            config.dropout,
-            _kernel(config),
+            dim=config.dim,
+            hidden_dim=config.hidden_dim,
+            depth=config.depth,
+            cell=config.cell,
+            directions=("forward", "backward") if config.bidirectional else directions,
+            dropout=config.dropout,
+            initializer=_kernel(config),
             name="encoder",
             **own,
         ),
         initial=InitialStates(
-            config.hidden_dim, config.states(), _kernel(config), name="initial", **own
+            hidden_dim=config.hidden_dim,
+            count=config.states(),
+            initializer=_kernel(config),
+            name="initial",
+            **own,
         )
         if config.bidirectional
         else None,
@@ -54,21 +64,17 @@ def build_recurrent(
         if config.shared
         else _stem(config, config.vocab_size, name="target_stem", **own),
         decoder=_decoder(config, name="decoder", **own),
-        head_layers={
-            head.name: _head(config, head, name=head.name, **own)
-            for head in heads
-            if isinstance(head, Tokens)
-        },
-        name=name,
+        head_layers={head.name: _head(config, head, name=head.name, **own) for head in heads},
+        name="recurrent",
         **own,
     )
 
 
 def _stem(config, vocab_size, **kw):
     return TokenStem(
-        vocab_size,
-        config.dim,
-        Position(dtype=kw["dtype"], name="positions"),
+        vocab_size=vocab_size,
+        dim=config.dim,
+        position=Position(dtype=kw["dtype"], name="positions"),
         dropout=config.dropout,
         initializer=keras.initializers.TruncatedNormal(stddev=config.embedding_std),
         norm_kind=None,
@@ -82,25 +88,25 @@ def _decoder(config, **kw):
         score = SCORES[config.attention](config, name="score", **own)
         attention = Attention(score, name="attention", **own)
     return RecurrentDecoder(
-        config.dim,
-        config.hidden_dim,
-        config.depth,
-        config.cell,
-        config.context_dim(),
-        attention,
-        config.attention_dim if config.attention == "scaled-dot" else None,
-        config.readout == "maxout",
-        config.dropout,
-        _kernel(config),
+        dim=config.dim,
+        hidden_dim=config.hidden_dim,
+        depth=config.depth,
+        cell=config.cell,
+        context_dim=config.context_dim(),
+        attention=attention,
+        attention_dim=config.attention_dim if config.attention == "scaled-dot" else None,
+        maxout=config.readout == "maxout",
+        dropout=config.dropout,
+        initializer=_kernel(config),
         **kw,
     )
 
 
 def _head(config, head, **kw):
     return TokensHead(
-        config.vocab_size,
-        config.output_dim(),
-        head.transform,
+        vocab_size=config.vocab_size,
+        dim=config.output_dim(),
+        transform=head.transform,
         initializer=_table(config),
         use_bias=head.bias,
         tied=head.tied,

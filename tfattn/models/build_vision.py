@@ -1,12 +1,12 @@
-"""Vision Transformers from their config."""
+"""Vision Transformers from their config, and the layer of their masked autoencoder."""
 
 from typing import Any
 
-from tfattn.blocks.heads import ClassifyHead
 from tfattn.blocks.patches import PatchStem
 from tfattn.blocks.pixels import PixelsHead
 from tfattn.mechanisms.positions import Learned, Sinusoidal2D
-from tfattn.models.config import Classify, Head
+from tfattn.models.builder import build_head_layers
+from tfattn.models.model_config import Head
 from tfattn.models.parts import embedding, kernel, pooler, stack
 from tfattn.models.vision import VisionTransformer
 from tfattn.models.vision_config import Pixels, VisionConfig
@@ -17,51 +17,51 @@ POSITIONS = {
         config.grid()[1], int(config.class_token), **kw
     ),
 }
-HEADS = {
-    Classify: lambda config, head, **kw: ClassifyHead(
-        head.classes, config.dim, head.dropout, kernel(config), **kw
-    ),
-    Pixels: lambda config, head, **kw: PixelsHead(
-        config.dim,
-        head.dim,
-        config.grid()[1],
-        config.places() - config.class_token,
-        config.patch_size(),
-        stack(head.stack(), kw["dtype"], "decoder"),
-        config.class_token,
-        kernel(head.stack()),
+
+
+def pixels(config: VisionConfig, head: Pixels, **kw: Any) -> PixelsHead:
+    """Return the layer of a head that predicts pixels.
+
+    Args:
+        config: of the model.
+        head: what it is.
+        **kw: `dtype` and `name` of the layer.
+    """
+    decoder = head.stack()
+    return PixelsHead(
+        source_dim=config.dim,
+        dim=head.dim,
+        columns=config.grid()[1],
+        places=config.places() - config.class_token,
+        patch_size=config.patch_size(),
+        decoder=stack(decoder, kw["dtype"], "decoder"),
+        leading=config.class_token,
+        initializer=kernel(decoder),
         **kw,
-    ),
-}
+    )
 
 
-def build_vision(
-    config: VisionConfig, heads: tuple[Head, ...], policy: Any, name: str
-) -> VisionTransformer:
-    """Return the model without its weights."""
+def build_vision(config: VisionConfig, heads: tuple[Head, ...], policy: Any) -> VisionTransformer:
+    """Return the model that `config` describes, before its weights are created."""
     return VisionTransformer(
         config,
         heads,
         stem=PatchStem(
-            config.height,
-            config.width,
-            config.channels,
-            config.patch,
-            config.dim,
-            POSITIONS[config.position](config, dtype=policy, name="positions"),
-            config.class_token,
-            config.dropout,
-            kernel(config),
+            height=config.height,
+            width=config.width,
+            channels=config.channels,
+            patch=config.patch,
+            dim=config.dim,
+            position=POSITIONS[config.position](config, dtype=policy, name="positions"),
+            class_token=config.class_token,
+            dropout=config.dropout,
+            initializer=kernel(config),
             dtype=policy,
             name="stem",
         ),
         encoder=stack(config, policy, "encoder"),
         pooler=pooler(config, heads, policy),
-        head_layers={
-            head.name: HEADS[type(head)](config, head, dtype=policy, name=head.name)
-            for head in heads
-            if type(head) in HEADS
-        },
+        head_layers=build_head_layers(config, heads, policy),
         dtype=policy,
-        name=name,
+        name="vision",
     )

@@ -15,8 +15,8 @@ from typing import Any
 from keras import ops
 
 from tfattn.models.config import TransformerConfig
+from tfattn.types import Tensor
 
-Tensor = Any
 SHARED = 4  # what all blocks read
 
 

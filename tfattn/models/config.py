@@ -1,69 +1,24 @@
-"""What a model is, as data: `TransformerConfig` and the heads that may sit on it.
+"""Transformers on text as data: one stack, or an encoder and a decoder."""
 
-Neither Keras nor a backend is imported here, so that presets can be listed, counted and checked at
-once. `tfattn.models.build` turns a config into a model.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self
 
 from tfattn.errors import InputError
+from tfattn.models.heads import Classify, Pool, Tokens
+from tfattn.models.model_config import Head, ModelConfig, pooler_count
 from tfattn.models.stack_config import StackConfig
 from tfattn.models.step import Step
-from tfattn.spec import Spec
+
+__all__ = ["Classify", "EncoderDecoderConfig", "Head", "Pool", "Tokens", "TransformerConfig"]
 
 
 @dataclass(frozen=True)
-class Head(Spec):
-    """What turns hidden states into the answer to a task; `name` is its output and weight path."""
-
-    name: str = "head"
-
-
-@dataclass(frozen=True)
-class Tokens(Head):
-    """Logits over the vocabulary: of masked tokens, or of the token that follows."""
-
-    name: str = "tokens"
-    transform: bool = True  # dense + activation + norm before the matrix, as BERT has
-    bias: bool = True  # added to the logits
-    tied: bool = True  # the matrix is that of the embeddings
-    scaled: bool = False  # hidden states over sqrt(dim) before the matrix (T5)
-    smoothing: float = 0.0  # in training: of a target's probability, the share of all tokens alike
-
-
-@dataclass(frozen=True)
-class Classify(Head):
-    """One row of logits per text (or one number, for regression) from the pooled hidden states."""
-
-    name: str = "classify"
-    classes: int = 2  # 1 for regression
-    # What is classified: BERT's tanh layer on [CLS], the mean, the last token or the first
-    # (arXiv:1810.04805; Radford et al. 2018, section 3.2; arXiv:2010.11929, equation 4).
-    pool: Literal["pooler", "mean", "last", "first"] = "pooler"
-    dropout: float = 0.1  # on the pooled vector
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.classes < 1:
-            raise InputError(f"Classify.classes: expected at least 1. Received: {self.classes}.")
-        if not 0 <= self.dropout < 1:
-            raise InputError(
-                f"Classify.dropout: expected a share from 0 to below 1. Received: {self.dropout}."
-            )
-
-
-@dataclass(frozen=True)
-class Pool(Head):
-    """BERT's pooler alone: tanh(W h_[CLS] + b)."""
-
-    name: str = "pooler"
-
-
-@dataclass(frozen=True)
-class TransformerConfig(StackConfig):
+class TransformerConfig(StackConfig, ModelConfig):
     """A stack of transformer blocks on tokens; every family of text is some rows of this."""
+
+    builder: ClassVar[str] = "tfattn.models.build_transformer:build_transformer"
+    summary: ClassVar[str] = "a single stack, such as BERT or GPT"
 
     vocab_size: int = 30_522  # rows of the embedding matrix
     max_length: int = 512  # positions that have an embedding
@@ -80,19 +35,31 @@ class TransformerConfig(StackConfig):
         if self.position == "sinusoidal-2d":
             self._refuse("position", "one of a line, for text is no grid")
 
+    def stacks(self) -> Mapping[str, StackConfig]:
+        """Return its one stack."""
+        return {"": self}
+
+    def vocabularies(self) -> tuple[int, ...]:
+        """Return the size of the vocabulary."""
+        return (self.vocab_size,)
+
+    def output_dim(self) -> int:
+        """Return the width of what heads read."""
+        return self.dim
+
+    @property
+    def writes(self) -> Literal["nothing", "continuation"]:
+        """Return whether it can continue a text: only if it is causal."""
+        return "continuation" if self.is_causal() else "nothing"
+
+    def max_positions(self) -> int | None:
+        """Return how many learned positions it has, or None where any number will do."""
+        return self.max_length if self.position == "learned" else None
+
     def parameter_count(self, heads: tuple[Head, ...] = ()) -> int:
         """Return the exact number of parameters without allocating any."""
-        d, total = self.dim, self.stem_count() + self.stack_count()
-        if needs_pooler(heads):
-            total += d * d + d
-        for head in heads:
-            if isinstance(head, Tokens):
-                total += self.vocab_size if head.bias else 0
-                total += 0 if head.tied else self.vocab_size * d
-                total += d * d + d + self.norm_count() if head.transform else 0
-            elif isinstance(head, Classify):
-                total += d * head.classes + head.classes
-        return total
+        total = self.stem_count() + self.stack_count() + pooler_count(heads, self.dim)
+        return total + sum(head.parameter_count(self) for head in heads)
 
     def stem_count(self) -> int:
         """Return the exact number of parameters of the stem."""
@@ -125,14 +92,21 @@ class TransformerConfig(StackConfig):
         """Return how many tokens a row has."""
         return step.length
 
+    def stack_lengths(self, step: Step) -> Mapping[str, tuple[int, int]]:
+        """Return the tokens of a row; there is no encoder output."""
+        return {"": (step.length, 0)}
+
     def training_flops(self, step: Step) -> float:
         """Return the matrix-product FLOPs of a training step; see `flops_per_token`."""
         return step.rows * step.length * self.flops_per_token(step.length, step.told)
 
 
 @dataclass(frozen=True)
-class EncoderDecoderConfig(Spec):
-    """Two stacks: one reads a source, the other writes a target and asks the first."""
+class EncoderDecoderConfig(ModelConfig):
+    """Two stacks: one reads a source, the other writes a target and attends to the first."""
+
+    builder: ClassVar[str] = "tfattn.models.build_transformer:build_encoder_decoder"
+    summary: ClassVar[str] = "an encoder and a decoder, such as T5"
 
     encoder: TransformerConfig
     decoder: TransformerConfig  # with "cross" in its layout
@@ -152,6 +126,44 @@ class EncoderDecoderConfig(Spec):
                     f"EncoderDecoderConfig: expected one {field} of encoder and decoder. "
                     f"Received: {ours} and {theirs}."
                 )
+
+    def with_fields(self, **fields: Any) -> Self:
+        """Return the config with other values of these fields of both sides.
+
+        Raises:
+            InputError: a field that they do not have.
+        """
+        outer = {name: fields.pop(name) for name in ("family",) if name in fields}
+        sides = {name: side.with_fields(**fields) for name, side in self._sides().items()}
+        return replace(self, **sides, **outer)
+
+    def _sides(self):
+        return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def stacks(self) -> Mapping[str, StackConfig]:
+        """Return both stacks."""
+        return self._sides()
+
+    def vocabularies(self) -> tuple[int, ...]:
+        """Return the sizes of both vocabularies."""
+        return self.encoder.vocab_size, self.decoder.vocab_size
+
+    def output_dim(self) -> int:
+        """Return the width of what heads read."""
+        return self.decoder.dim
+
+    def norm_count(self) -> int:
+        """Return the number of parameters of a norm of the decoder."""
+        return self.decoder.norm_count()
+
+    @property
+    def writes(self) -> Literal["target"]:
+        """Return that it writes a target of a source."""
+        return "target"
+
+    def max_positions(self) -> int | None:
+        """Return how many learned positions both sides have, or None where any number will do."""
+        return self.max_length if self.position == "learned" else None
 
     @property
     def vocab_size(self) -> int:
@@ -196,6 +208,10 @@ class EncoderDecoderConfig(Spec):
         """Return how many tokens a row has on both sides."""
         return step.length + step.target
 
+    def stack_lengths(self, step: Step) -> Mapping[str, tuple[int, int]]:
+        """Return the tokens of source and target; the decoder attends to the source too."""
+        return {"encoder": (step.length, 0), "decoder": (step.target, step.length)}
+
     def training_flops(self, step: Step) -> float:
         """Return the matrix-product FLOPs of a training step.
 
@@ -209,8 +225,3 @@ class EncoderDecoderConfig(Spec):
         own = self.encoder.flops_per_token(source) * source
         own += side.flops_per_token(target, step.told) * target
         return step.rows * (own + 6 * side.depth * memory)
-
-
-def needs_pooler(heads: Iterable[Head]) -> bool:
-    """Return whether any head reads BERT's pooler."""
-    return any(isinstance(h, Pool) or isinstance(h, Classify) and h.pool == "pooler" for h in heads)

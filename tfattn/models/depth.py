@@ -1,31 +1,32 @@
-"""Ways through a stack of blocks that save memory, or the time to compile; numbers stay the same.
+"""Stacks of blocks run so as to save memory, or the time to compile; results stay the same.
 
-    recomputed   the gradient of a block runs its forward pass again: of a block no more than its
-                 input is kept (arXiv:1604.06174, section 4.1)
+    remat        the gradient of a block recomputes its forward pass: of a block no more than its
+                 input is stored (activation checkpointing, arXiv:1604.06174, section 4.1)
     scanned      blocks that are alike are traced and compiled once, and run in a loop over their
                  weights, stacked
 
 In both a block is a pure function of its variables, whose values go in, and come out where they
-change: the seeds of dropout, by which it draws what it would have drawn anyway.
+change: the seeds of dropout, which give the random numbers that they would have given anyway.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfattn import backend, ways
+from tfattn.blocks.inputs import BlockInputs
 from tfattn.mechanisms import nested
+from tfattn.types import Tensor
 
-Tensor = Any
 
-
-class Pure:
+class FunctionalBlocks:
     """Blocks, one after the other, as a function of the values of their variables.
 
     Args:
-        blocks: called in order, `block(x, **given)`.
+        blocks: called in order, `block(x, inputs=inputs, training=training)`.
         shared: layers that are not theirs and that they read, such as the position of a stack.
     """
 
@@ -33,89 +34,94 @@ class Pure:
         self.blocks = blocks
         self.own = [v for layer in blocks for v in layer.variables]
         self.shared = [v for layer in shared for v in layer.variables]
-        kept = {id(v) for layer in blocks for v in layer.weights}
-        self.moving = [i for i, v in enumerate(self.own) if id(v) not in kept]  # seeds
+        weights = {id(v) for layer in blocks for v in layer.weights}
+        self.state = [i for i, v in enumerate(self.own) if id(v) not in weights]  # seeds
 
     def values(self) -> list[Tensor]:
-        """Return those of the blocks' variables now."""
+        """Return the values of the blocks' variables now."""
         return [v.value for v in self.own]
 
-    def run(self, x: Tensor, values: Sequence[Tensor], given: dict[str, Any]) -> list[Tensor]:
-        """Return what the last block makes of `x`, and what moved of the variables.
+    def run(
+        self, x: Tensor, values: Sequence[Tensor], inputs: BlockInputs, training: bool | None
+    ) -> list[Tensor]:
+        """Return the result of the last block, and the new values of the state.
 
         Args:
             x: (b, t, d).
             values: of the blocks' variables.
-            given: further arguments, tensors or not.
+            inputs: of every block.
+            training: whether anything is dropped.
         """
-        shared = [v.value for v in self.shared]
-        names = [name for name, value in given.items() if ops.is_tensor(value)]
-        ends = len(values), len(values) + len(shared)
+        groups = (values, [v.value for v in self.shared], inputs.tensors())
+        names = list(groups[2])
+        first, second = len(groups[0]), len(groups[0]) + len(groups[1])
 
-        def made(x, *rest):
-            now = [*zip(self.own, rest, strict=False)]
-            now += zip(self.shared, rest[ends[0] : ends[1]], strict=True)
-            tensors = dict(zip(names, rest[ends[1] :], strict=True))
-            with keras.StatelessScope(now) as scope:
+        def apply(x, *flat):
+            variables = [*zip(self.own, flat[:first], strict=True)]
+            variables += zip(self.shared, flat[first:second], strict=True)
+            tensors = dict(zip(names, flat[second:], strict=True))
+            with keras.StatelessScope(variables) as scope:
                 for block in self.blocks:
-                    x = block(x, **{**given, **tensors})
-            return [x, *(scope.get_current_value(self.own[i]) for i in self.moving)]
+                    x = block(x, inputs=replace(inputs, **tensors), training=training)
+            return [x, *(scope.get_current_value(self.own[i]) for i in self.state)]
 
-        run = backend.recomputed(made) if ways.current().remat else made
-        return run(x, *values, *shared, *(given[name] for name in names))
+        run = backend.recomputed(apply) if ways.current().remat else apply
+        return run(x, *groups[0], *groups[1], *groups[2].values())
 
-    def move(self, values: Sequence[Tensor]) -> None:
-        """Give the variables that move their values."""
-        for index, value in zip(self.moving, values, strict=True):
+    def assign_state(self, values: Sequence[Tensor]) -> None:
+        """Assign the new values of the state."""
+        for index, value in zip(self.state, values, strict=True):
             self.own[index].assign(value)
 
 
-def through(
+def apply_blocks(
     blocks: Sequence[keras.layers.Layer],
     shared: Sequence[keras.layers.Layer],
     x: Tensor,
-    **given: Any,
+    inputs: BlockInputs,
+    training: bool | None,
 ) -> Tensor:
-    """Return what the last of the blocks makes of `x`, in the ways of now.
+    """Return the result of the last block, by the execution options `remat` and `scanned`.
 
     Args:
         blocks: in order.
         shared: layers that are not theirs and that they read.
         x: (b, t, d).
-        given: further arguments of every block.
+        inputs: of every block.
+        training: whether anything is dropped.
     """
     count = period(blocks) if ways.current().scanned else len(blocks)
     if count == len(blocks):
         for block in blocks:
-            pure = Pure([block], shared)
-            x, *moved = pure.run(x, pure.values(), given)
-            pure.move(moved)
+            functional = FunctionalBlocks([block], shared)
+            x, *state = functional.run(x, functional.values(), inputs, training)
+            functional.assign_state(state)
         return x
-    groups = [Pure(blocks[i : i + count], shared) for i in range(0, len(blocks), count)]
-    rows = [ops.stack(same) for same in zip(*(g.values() for g in groups), strict=True)]
+    groups = [FunctionalBlocks(blocks[i : i + count], shared) for i in range(0, len(blocks), count)]
+    stacked = [ops.stack(same) for same in zip(*(g.values() for g in groups), strict=True)]
 
-    def step(carried, now):
-        x, *moved = groups[0].run(carried[0], now, given)
-        return (x,), tuple(moved)
+    def step(carried, values):
+        x, *state = groups[0].run(carried[0], values, inputs, training)
+        return (x,), tuple(state)
 
-    types = [rows[i].dtype for i in groups[0].moving]
-    (x,), moved = backend.scan(step, (x,), tuple(rows), types)
+    types = [stacked[i].dtype for i in groups[0].state]
+    (x,), states = backend.scan(step, (x,), tuple(stacked), types)
     for index, group in enumerate(groups):
-        group.move([values[index] for values in moved])
+        group.assign_state([values[index] for values in states])
     return x
 
 
 def period(blocks: Sequence[keras.layers.Layer]) -> int:
-    """Return after how many blocks the same come again; all, where they do not."""
-    told = [_told(nested.to_config(block)) for block in blocks]
+    """Return after how many blocks they repeat; the number of all, if they do not."""
+    configs = [_strip_names(nested.to_config(block)) for block in blocks]
     for count in range(1, len(blocks)):
-        if len(blocks) % count == 0 and told == told[:count] * (len(blocks) // count):
+        if len(blocks) % count == 0 and configs == configs[:count] * (len(blocks) // count):
             return count
     return len(blocks)
 
 
-def _told(config):
-    """Return a config without names and seeds, which tell blocks apart that compute the same."""
+def _strip_names(config: Any) -> Any:
+    """Return a config without names and seeds, in which blocks differ that compute the same."""
     if isinstance(config, dict):
-        return {k: _told(v) for k, v in config.items() if k not in ("name", "seed")}
-    return [_told(x) for x in config] if isinstance(config, (list, tuple)) else config
+        return {k: _strip_names(v) for k, v in config.items() if k not in ("name", "seed")}
+    return [_strip_names(x) for x in config] if isinstance(config, (list, tuple)) else config

@@ -4,8 +4,10 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from tfattn.models.config import Head
-from tfattn.spec import Spec
+from tfattn.models.builder import build_model
+from tfattn.models.model_config import Head, HeadInputs, ModelConfig
+from tfattn.models.stack import Stack
+from tfattn.types import Tensor
 
 
 class DescribedModel(keras.Model):
@@ -16,9 +18,10 @@ class DescribedModel(keras.Model):
         heads: what sits on it.
     """
 
-    kind: ClassVar[type[Spec]]  # of config
+    kind: ClassVar[type[ModelConfig]]  # of config
+    head_layers: dict[str, keras.layers.Layer]  # the layer of each head that has one, by name
 
-    def __init__(self, config: Spec, heads: tuple[Head, ...], **kwargs):
+    def __init__(self, config: ModelConfig, heads: tuple[Head, ...], **kwargs):
         super().__init__(**kwargs)
         self.config, self.heads = config, tuple(heads)
 
@@ -30,6 +33,21 @@ class DescribedModel(keras.Model):
         """
         return {v.path.removeprefix(f"{self.name}/"): v for v in self.weights}
 
+    def build_heads(self) -> None:
+        """Create the weights of the heads' layers, which read hidden states (b, t, d)."""
+        for layer in self.head_layers.values():
+            layer.build((None, None, self.config.output_dim()))
+
+    def answers(self, hidden: Tensor, context: HeadInputs, training: bool | None) -> Any:
+        """Return the output of the one head, outputs by name, or `hidden` without heads."""
+        outputs = {
+            head.name: head.answer(self.head_layers.get(head.name), hidden, context, training)
+            for head in self.heads
+        }
+        if not outputs:
+            return hidden
+        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds the model."""
         heads = [head.to_json() for head in self.heads]
@@ -38,9 +56,46 @@ class DescribedModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Rebuild the model."""
-        from tfattn.models.build import build  # the assembler knows the parts, not the reverse
+        described = cls.kind.from_json(config["config"])
+        heads = tuple(Head.from_json(head) for head in config["heads"])
+        return build_model(described, heads, config["dtype"])
 
-        described: Any = cls.kind.from_json(config["config"])
-        heads = (Head.from_json(head) for head in config["heads"])
-        model: Any = build(described, *heads, dtype=config["dtype"])
-        return model
+
+class StackModel(DescribedModel):
+    """A stem, one stack of blocks and any number of heads.
+
+    Args:
+        config: what the model is.
+        heads: what sits on it.
+        stem: features to hidden states.
+        encoder: the stack.
+        pooler: BERT's tanh layer on the first hidden state, where a head needs it.
+        head_layers: the layer of each head that has one, by name.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        heads: tuple[Head, ...],
+        stem: keras.layers.Layer,
+        encoder: Stack,
+        pooler: keras.layers.Layer | None,
+        head_layers: dict[str, keras.layers.Layer],
+        **kwargs,
+    ):
+        super().__init__(config, heads, **kwargs)
+        self.stem, self.encoder, self.pooler = stem, encoder, pooler
+        self.head_layers = head_layers
+
+    def build(self, *shapes):
+        """Create every weight; no data is needed."""
+        self.stem.build()
+        self.encoder.build()
+        if self.pooler is not None:
+            self.pooler.build((None, self.config.dim))
+        self.build_heads()
+        self.built = True
+
+    def pooled(self, hidden: Tensor) -> Tensor | None:
+        """Return the pooler's output (b, d), where there is a pooler."""
+        return None if self.pooler is None else self.pooler(hidden[:, 0])

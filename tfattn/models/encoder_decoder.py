@@ -9,16 +9,15 @@ from keras import ops
 from tfattn.blocks.heads import TokensHead
 from tfattn.models import cache as caches
 from tfattn.models import pair
-from tfattn.models.config import EncoderDecoderConfig, Head
-from tfattn.models.described import DescribedModel
+from tfattn.models.config import EncoderDecoderConfig
 from tfattn.models.features import check, placed
+from tfattn.models.model_config import Head
 from tfattn.models.stack import Stack
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class EncoderDecoder(DescribedModel):
+class EncoderDecoder(pair.PairModel):
     """Two stems (or one for both), two stacks and a head over the vocabulary.
 
     The original Transformer (arXiv:1706.03762, figure 1) and T5 (arXiv:1910.10683, section 2.1);
@@ -68,7 +67,8 @@ class EncoderDecoder(DescribedModel):
     def build(self, *shapes):
         """Create every weight; no data is needed."""
         layers = (self.stem, self.encoder, self.target_stem, self.decoder)
-        pair.build_each((*layers, *self.head_layers.values()))
+        pair.build_each(layers)
+        self.build_heads()
         self.built = True
 
     def call(
@@ -95,7 +95,7 @@ class EncoderDecoder(DescribedModel):
             return_weights=return_weights,
         )
         hidden, asked = hidden if return_weights else (hidden, None)
-        answer = pair.answer(self, hidden, features, training)
+        answer = self._answer(hidden, features, training)
         return (answer, (seen, asked)) if return_weights else answer
 
     def begin(
@@ -147,10 +147,6 @@ class EncoderDecoder(DescribedModel):
             return_weights=return_weights,
         )
         return hidden, held, *(ops.mean(ops.stack(weights), axis=(0, 2)) for weights in asked)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits (b, t, v) of the head from hidden states (b, t, d)."""
-        return pair.logits(self, hidden)
 
     def _read(self, features, training, return_weights):
         tokens, segments, positions = placed(features, self.config.encoder)

@@ -1,15 +1,14 @@
 """What models are given: the names of their features, and what stands for those left out."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from keras import ops
 
 from tfattn.errors import InputError
 from tfattn.models.config import TransformerConfig
 from tfattn.spec import unknown
+from tfattn.types import Tensor
 
-Tensor = Any
 ASKED = ("predict_positions", "targets", "target_weights")  # of a Tokens head
 
 
@@ -60,8 +59,3 @@ def placed(
             raise InputError(f"{side}tokens: expected at most {limit} columns. Received: {length}.")
         positions = ops.broadcast_to(ops.arange(ops.shape(tokens)[1]), ops.shape(tokens))
     return tokens, segments, positions
-
-
-def wanted(features: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Return targets and their weights, where they are given."""
-    return (features["targets"], features["target_weights"]) if "targets" in features else None

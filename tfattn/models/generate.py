@@ -11,22 +11,20 @@ Where s and the batch are the same, nothing is compiled again. Chance comes from
 numbers (b, s): the same ones give the same tokens, whatever the other rows of the batch are.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from keras import ops
 
 from tfattn.errors import InputError
 from tfattn.models import cache
 from tfattn.models.build import Model
-from tfattn.models.config import Tokens
 from tfattn.models.encoder_decoder import EncoderDecoder
 from tfattn.models.long_rows import draw, likeliest
-from tfattn.models.model_config import attends
 from tfattn.models.recurrent import RecurrentEncoderDecoder
 from tfattn.models.sampling import Sampling
 from tfattn.models.transformer import Transformer
+from tfattn.types import Tensor
 
-Tensor = Any
 CHUNK = 16  # columns of the prompts that are read at once
 
 
@@ -52,14 +50,14 @@ def check(model: Model, sampling: Sampling) -> None:
     Or of one that asks no source, where a penalty wants to know what of it was read.
     """
     heads, causal = model.heads, model.config.is_causal()
-    if len(heads) != 1 or not isinstance(heads[0], Tokens) or not causal:
+    if len(heads) != 1 or not heads[0].predicts_tokens or not causal:
         raise InputError(
             "model: expected a language model with causal masks and a head over the vocabulary. "
             f"Received: {', '.join(head.name for head in heads) or 'no head'}; "
             f"{'causal' if causal else 'other'} masks."
         )
-    asks = not isinstance(model, Transformer) and attends(model.config)
-    if sampling.coverage_penalty and not asks:
+    attends_to_source = model.config.writes == "target" and model.config.attends
+    if sampling.coverage_penalty and not attends_to_source:
         raise InputError(
             "Sampling.coverage_penalty: expected none of a model that attends to no source. "
             f"Received: {sampling.coverage_penalty}."

@@ -4,11 +4,10 @@ Nothing as long is sorted: a sort of 50,257 numbers takes XLA on a CPU three tim
 else of a token of gpt2-mini. Rows are cut into blocks, of which sums and maxima are quick.
 """
 
-from typing import Any
-
 from keras import ops
 
-Tensor = Any
+from tfattn.types import Tensor
+
 BLOCK = 256  # numbers
 HALVINGS = 32  # of the logarithms from 0 to LEAST: their distances are then below a float's
 LEAST = -87.0  # e to it is the smallest share, about the smallest normal float

@@ -11,16 +11,14 @@ from tfattn.blocks.recurrent import InitialStates, RecurrentEncoder
 from tfattn.blocks.recurrent_decoder import RecurrentDecoder
 from tfattn.errors import InputError
 from tfattn.models import pair
-from tfattn.models.config import Head
-from tfattn.models.described import DescribedModel
 from tfattn.models.features import check, read
+from tfattn.models.model_config import Head
 from tfattn.models.recurrent_config import RecurrentConfig
-
-Tensor = Any
+from tfattn.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class RecurrentEncoderDecoder(DescribedModel):
+class RecurrentEncoderDecoder(pair.PairModel):
     """Two stems (or one for both), two recurrent networks and a head over the vocabulary.
 
     With attention that of Bahdanau et al. (arXiv:1409.0473), without those of Sutskever et al.
@@ -67,7 +65,7 @@ class RecurrentEncoderDecoder(DescribedModel):
     ):
         super().__init__(config, heads, **kwargs)
         pair.check_heads(heads)
-        if any(head.tied for head in heads) and config.output_dim() != config.dim:
+        if any(head.is_tied for head in heads) and config.output_dim() != config.dim:
             raise InputError(
                 f"heads: expected Tokens(tied=False) where {config.output_dim()} columns are read "
                 f"and embeddings have {config.dim}. Received: tied=True."
@@ -79,7 +77,8 @@ class RecurrentEncoderDecoder(DescribedModel):
     def build(self, *shapes):
         """Create every weight; no data is needed."""
         layers = (self.stem, self.encoder, self.initial, self.target_stem, self.decoder)
-        pair.build_each((*layers, *self.head_layers.values()))
+        pair.build_each(layers)
+        self.build_heads()
         self.built = True
 
     def call(
@@ -103,7 +102,7 @@ class RecurrentEncoderDecoder(DescribedModel):
         hidden, _, *weights = self.decoder(
             x, states, memory, segments, training=training, return_weights=return_weights
         )
-        answer = pair.answer(self, hidden, features, training)
+        answer = self._answer(hidden, features, training)
         return (answer, weights) if return_weights else answer
 
     def begin(
@@ -148,10 +147,6 @@ class RecurrentEncoderDecoder(DescribedModel):
             x, cache, memory, segments, training=False, return_weights=return_weights
         )
         return hidden, states, *(weights[:, 0] for weights in asked)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the logits (b, t, v) of the head from outputs (b, t, r)."""
-        return pair.logits(self, hidden)
 
     def _check_weights(self, return_weights):
         if return_weights and self.config.attention is None:

@@ -1,12 +1,13 @@
 """What a recurrent encoder-decoder is, as data (D2L 10.7 and 11.4)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 from tfattn.errors import InputError
-from tfattn.models.config import Head, Tokens
+from tfattn.models.model_config import Head, ModelConfig
+from tfattn.models.stack_config import StackConfig
 from tfattn.models.step import Step
-from tfattn.spec import Spec
 
 GATES = {"gru": 3, "lstm": 4}  # kernels of a cell
 BIASES = {"gru": 6, "lstm": 4}  # the GRU has some of the input and some of the state
@@ -14,17 +15,20 @@ STATES = {"gru": 1, "lstm": 2}
 
 
 @dataclass(frozen=True)
-class RecurrentConfig(Spec):
-    """One recurrent network reads a source, another writes a target, and may ask the first."""
+class RecurrentConfig(ModelConfig):
+    """One recurrent network reads a source, another writes a target and may attend to the first."""
+
+    builder: ClassVar[str] = "tfattn.models.build_recurrent:build_recurrent"
+    summary: ClassVar[str] = "a recurrent encoder and decoder"
 
     dim: int = 256  # width d of the embeddings
     hidden_dim: int = 256  # width u of the states, in each direction
     depth: int = 1  # layers of the encoder, and of the decoder
-    cell: Literal["gru", "lstm"] = "gru"
+    cell: Literal["gru", "lstm"] = "gru"  # of every layer
     # Two directions in every layer of the encoder; the decoder then begins with tanh(W s) of the
     # backward states (arXiv:1409.0473, A.2.2), else with the encoder's as they are.
     bidirectional: bool = False
-    attention: Literal["additive", "scaled-dot"] | None = "additive"
+    attention: Literal["additive", "scaled-dot"] | None = "additive"  # of the decoder
     # In which states and memory are compared; None = they are as they are (scaled-dot alone).
     attention_dim: int | None = 256
     # Without attention: whether every step reads what the encoder ended with (arXiv:1406.1078).
@@ -33,7 +37,7 @@ class RecurrentConfig(Spec):
     readout: Literal["state", "maxout"] = "state"
     reversed_source: bool = False  # read from its end (arXiv:1409.3215, section 3.3)
     vocab_size: int = 10_000  # of the target, and of the source unless it has its own
-    source_vocab_size: int | None = None
+    source_vocab_size: int | None = None  # None = that of the target
     shared: bool = False  # one matrix of embeddings for both
     max_length: int = 64  # tokens of a side at most where no data says; the model has no limit
     pad_id: int | None = 0  # token taken as padding where no segments are given; None = none
@@ -73,9 +77,41 @@ class RecurrentConfig(Spec):
         received = getattr(self, field)
         raise InputError(f"RecurrentConfig.{field}: expected {expected}. Received: {received!r}.")
 
+    def with_fields(self, **fields: Any) -> Self:
+        """Return the config with other values of these fields; `vocab_size` is that of both sides.
+
+        Raises:
+            InputError: a field that it does not have.
+        """
+        if "vocab_size" in fields:
+            fields = {"source_vocab_size": None, **fields}
+        return super().with_fields(**fields)
+
+    def stacks(self) -> Mapping[str, StackConfig]:
+        """Return none: its layers are no blocks."""
+        return {}
+
+    def vocabularies(self) -> tuple[int, ...]:
+        """Return the size of the vocabulary that is written in."""
+        return (self.vocab_size,)
+
     def is_causal(self) -> bool:
         """Return whether no token of the target sees what follows it, as always here."""
         return True
+
+    @property
+    def writes(self) -> Literal["target"]:
+        """Return that it writes a target of a source."""
+        return "target"
+
+    @property
+    def attends(self) -> bool:
+        """Return whether the decoder attends to the source."""
+        return self.attention is not None
+
+    def max_positions(self) -> None:
+        """Return None: any number of tokens will do."""
+        return None
 
     @property
     def position(self) -> None:
@@ -99,6 +135,10 @@ class RecurrentConfig(Spec):
         """Return the width of what the head reads."""
         return self.hidden_dim // 2 if self.readout == "maxout" else self.hidden_dim
 
+    def norm_count(self) -> int:
+        """Return the number of parameters of a norm of what the head reads."""
+        return 2 * self.output_dim()
+
     def states(self) -> int:
         """Return how many states (b, u) a decoder has."""
         return self.depth * STATES[self.cell]
@@ -117,13 +157,7 @@ class RecurrentConfig(Spec):
             total += self.attention_dim if self.attention == "additive" else 0
         if self.readout == "maxout":
             total += (u + self.dim + context) * u + u
-        width = self.output_dim()
-        for head in heads:
-            if isinstance(head, Tokens):
-                total += self.vocab_size if head.bias else 0
-                total += 0 if head.tied else self.vocab_size * width
-                total += width * width + 3 * width if head.transform else 0
-        return total
+        return total + sum(head.parameter_count(self) for head in heads)
 
     def non_embedding_count(self) -> int:
         """Return the exact number of parameters without embeddings and heads."""
@@ -132,6 +166,22 @@ class RecurrentConfig(Spec):
     def places(self, step: Step) -> int:
         """Return how many tokens a row has on both sides."""
         return step.length + step.target
+
+    def stack_lengths(self, step: Step) -> Mapping[str, tuple[int, int]]:
+        """Return none: its layers are no blocks."""
+        return {}
+
+    def numbers_outside_stacks(self, step: Step) -> int:
+        """Return what a row keeps: gates twice, states, and of each pair what is compared."""
+        source, target = step.length, step.target
+        cell = (2 * GATES[self.cell] + 2) * self.hidden_dim
+        sides = self.memory_dim() // self.hidden_dim * source + target
+        numbers = sides * (self.depth * cell + 2 * self.dim) + target * self.context_dim()
+        if self.attention is not None:
+            compared = (self.attention_dim or 0) if self.attention == "additive" else 0
+            numbers += source * target * (2 * compared + 3)
+            numbers += 2 * source * self.memory_dim()
+        return numbers
 
     def training_flops(self, step: Step) -> float:
         """Return the matrix-product FLOPs of a training step.

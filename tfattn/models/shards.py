@@ -9,13 +9,9 @@ and what is planned is built by it (tfattn/sharding.py).
 """
 
 import math
-from typing import Any
 
 from tfattn.errors import InputError
-from tfattn.models.config import EncoderDecoderConfig, Head, TransformerConfig
-from tfattn.models.model_config import ModelConfig
-from tfattn.models.recurrent_config import RecurrentConfig
-from tfattn.models.vision_config import Pixels
+from tfattn.models.model_config import Head, ModelConfig
 
 
 def most_shards(config: ModelConfig, *heads: Head) -> int:
@@ -27,7 +23,7 @@ def most_shards(config: ModelConfig, *heads: Head) -> int:
         config: of the model.
         *heads: that sit on it.
     """
-    if isinstance(config, RecurrentConfig):
+    if not config.stacks():
         return 1  # step after step each would wait for the others
     return math.gcd(*(size for _, size in _shared_out(config, heads)))
 
@@ -47,7 +43,7 @@ def check_shards(config: ModelConfig, *heads: Head, shards: int) -> None:
         raise InputError(f"shards: expected at least 1. Received: {shards}.")
     if most_shards(config, *heads) % shards == 0:
         return
-    if isinstance(config, RecurrentConfig):
+    if not config.stacks():
         raise InputError(
             "shards: expected 1 for a recurrent model, in which each would wait for the others at "
             f"every step; split the batch instead, by DataParallel. Received: {shards}."
@@ -58,23 +54,26 @@ def check_shards(config: ModelConfig, *heads: Head, shards: int) -> None:
 
 def divides_vocabulary(config: ModelConfig, shards: int) -> bool:
     """Return whether so many shards divide the vocabulary, or those of both sides."""
-    both = isinstance(config, EncoderDecoderConfig)
-    sides = (config.encoder, config.decoder) if both else (config,)
-    return all(getattr(side, "vocab_size", 0) % shards == 0 for side in sides)
+    return all(size % shards == 0 for size in config.vocabularies())
 
 
 def _shared_out(config, heads):
     """Return the sizes that shards divide, each after its field."""
     kind = type(config).__name__
-    stacks: dict[str, Any] = {kind: config}
-    if isinstance(config, EncoderDecoderConfig):
-        stacks = {f"{kind}.{side}": getattr(config, side) for side in ("encoder", "decoder")}
-    stacks |= {type(h).__name__: h.stack() for h in heads if isinstance(h, Pixels)}
     sizes = []
-    for where, stack in stacks.items():
-        sizes += [(f"{where}.heads", stack.heads), (f"{where}.hidden_dim", stack.hidden_dim)]
-        if stack.kv_heads is not None:  # they may be fewer: each is repeated for its queries anyway
-            sizes.append((f"{where}.kv_heads times head_dim", stack.kv_heads * stack.head_width()))
-        if isinstance(stack, TransformerConfig):
+    for side, stack in config.stacks().items():
+        where = f"{kind}.{side}" if side else kind
+        sizes += _stack_sizes(where, stack)
+        if config.vocabularies():  # embeddings are split by columns where rows do not divide
             sizes.append((f"{where}.dim", stack.dim))
+    for head in heads:
+        for stack in head.stacks().values():
+            sizes += _stack_sizes(type(head).__name__, stack)
+    return sizes
+
+
+def _stack_sizes(where, stack):
+    sizes = [(f"{where}.heads", stack.heads), (f"{where}.hidden_dim", stack.hidden_dim)]
+    if stack.kv_heads is not None:  # they may be fewer: each is repeated for its queries anyway
+        sizes.append((f"{where}.kv_heads times head_dim", stack.kv_heads * stack.head_width()))
     return sizes

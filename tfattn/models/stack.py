@@ -1,21 +1,22 @@
 """`Stack`: transformer blocks one after the other (D2L sections 11.7.4 and 11.7.5)."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfattn import ways
+from tfattn.blocks.inputs import BlockInputs
 from tfattn.blocks.norm import NORMS
 from tfattn.mechanisms import nested
 from tfattn.mechanisms.dropout import Dropout
 from tfattn.mechanisms.engines import is_many
+from tfattn.mechanisms.multihead import KeyCache
 from tfattn.mechanisms.positions import Position
 from tfattn.models.cache import enter, leave
-from tfattn.models.depth import through
-
-Tensor = Any
+from tfattn.models.depth import apply_blocks
+from tfattn.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
@@ -24,7 +25,7 @@ class Stack(keras.layers.Layer):
 
     Args:
         blocks: the transformer blocks, in order.
-        dim: width d of the stream.
+        dim: width d of the residual stream.
         final_norm: whether the last hidden states are normed (pre-norm stacks).
         epsilon: of that norm.
         norm_kind: of that norm: "layer", "layer-no-bias" or "rms".
@@ -64,78 +65,74 @@ class Stack(keras.layers.Layer):
         self,
         x: Tensor,
         *,
-        positions: Tensor | None = None,
-        order: Tensor | None = None,
-        segments: Tensor | None = None,
-        cache: tuple[Tensor, ...] | None = None,
-        memory: Tensor | None = None,
-        memory_segments: Tensor | None = None,
-        remembered: Sequence[tuple[Tensor, Tensor]] | None = None,
+        inputs: BlockInputs | None = None,
         training: bool | None = None,
         return_weights: bool = False,
+        **fields: Any,
     ) -> Any:
-        """Map (b, t, d) to (b, t, d); a decoder's with a memory (b, s, d), or what is kept of it.
+        """Map (b, t, d) to (b, t, d); a decoder's with a memory (b, s, d), or what is cached of it.
 
         Returned with it: what a given cache (tfattn/models/cache.py) holds now, and each block's
-        attention weights if asked for.
-        """
-        more, shared, kept = [], (), iter(())
-        is_tuple = cache is not None or return_weights
-        if cache is not None:
-            shared, kept = enter(cache, positions, positions if order is None else order, segments)
-        bias = self._bias(x, cache)
-        way = ways.current()
-        if (way.remat or way.scanned) and not is_tuple and remembered is None:
-            shared = [] if self.position is None else [self.position]
-            x = through(
-                self.blocks,
-                shared,
-                x,
-                positions=positions,
-                order=order,
-                segments=segments,
-                bias=bias,
-                memory=memory,
-                memory_segments=memory_segments,
-                training=training,
-            )
-            return self._ended(x, training)
-        for index, block in enumerate(self.blocks):
-            made = block(
-                x,
-                positions=positions,
-                order=order,
-                segments=segments,
-                bias=bias,
-                cache=(*shared, next(kept), next(kept)) if cache is not None else None,
-                memory=memory,
-                memory_segments=memory_segments,
-                remembered=None if remembered is None else remembered[index],
-                training=training,
-                return_weights=return_weights,
-            )
-            x, *own = made if is_tuple else (made,)
-            more.append(own)
-        x = self._ended(x, training)
-        answer = [x]
-        if cache is not None:
-            answer.append(leave(shared, [own[0] for own in more], ops.shape(x)[1]))
-        if return_weights:
-            answer.append([own[-1] for own in more])
-        return tuple(answer) if is_tuple else x
+        attention weights if requested.
 
-    def _ended(self, x, training):
+        Args:
+            x: (b, t, d), the residual stream.
+            inputs: what the blocks read beside it, but for the bias, which is the stack's own.
+            training: whether anything is dropped.
+            return_weights: whether to return the attention weights.
+            fields: those of `BlockInputs`, in place of `inputs`.
+        """
+        inputs = BlockInputs(**fields) if inputs is None else inputs
+        has_cache, options = inputs.cache is not None, ways.current()
+        is_plain = not has_cache and not return_weights and inputs.remembered is None
+        if (options.remat or options.scanned) and is_plain:
+            inputs = replace(inputs, bias=self._bias(x, None))
+            shared = [] if self.position is None else [self.position]
+            x = apply_blocks(self.blocks, shared, x, inputs, training)
+            return self._finish(x, training)
+        shared, of_blocks = self._inputs_by_block(x, inputs)
+        extras = []
+        for block, block_inputs in zip(self.blocks, of_blocks, strict=True):
+            result = block(x, inputs=block_inputs, training=training, return_weights=return_weights)
+            x, *extra = result if has_cache or return_weights else (result,)
+            extras.append(extra)
+        results = [self._finish(x, training)]
+        if has_cache:
+            results.append(leave(shared, [extra[0] for extra in extras], ops.shape(x)[1]))
+        if return_weights:
+            results.append([extra[-1] for extra in extras])
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def _inputs_by_block(
+        self, x: Tensor, inputs: BlockInputs
+    ) -> tuple[tuple[Tensor, ...], list[BlockInputs]]:
+        """Return what all blocks read of a cache, with the new tokens, and each block's inputs."""
+        shared, caches = (), [None] * len(self.blocks)
+        if inputs.cache is not None:
+            order = inputs.positions if inputs.order is None else inputs.order
+            shared, own = enter(inputs.cache, inputs.positions, order, inputs.segments)
+            caches = [KeyCache._make([*shared, keys, next(own)]) for keys in own]
+        bias = self._bias(x, inputs.cache)
+        memories = inputs.remembered or [None] * len(self.blocks)
+        return shared, [
+            replace(inputs, bias=bias, cache=cache, remembered=memory)
+            for cache, memory in zip(caches, memories, strict=True)
+        ]
+
+    def _finish(self, x: Tensor, training: bool | None) -> Tensor:
+        """Return the last hidden states, with the norm and dropout of the stack."""
         x = x if self.norm is None else self.norm(x)
         return self.dropout(x, training=training)
 
     def remember(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return what each block of a decoder keeps of a memory (b, s, d): keys and values."""
+        """Return what each block of a decoder caches of a memory (b, s, d): keys and values."""
         return [block.sublayers["cross"].remember(memory) for block in self.blocks]
 
-    def _bias(self, x, cache):
-        """Return the bias (1, h, t, s) of all blocks, or who gives it where it would be large.
+    def _bias(self, x: Tensor, cache: tuple[Tensor, ...] | None) -> Tensor | Position | None:
+        """Return the bias (1, h, t, s) of all blocks, or the position if it would be large.
 
-        Of columns: within a segment they are as far apart as positions, and one row does for all.
+        It is computed from columns: within a segment their distances are those of positions, and
+        one row serves the batch.
         """
         if self.position is None:
             return None

@@ -36,7 +36,7 @@ class StackConfig(Spec):
     buckets: int = 32  # of distances, where positions are such
     bucket_distance: int = 128  # from which on all share a bucket, or a vector of Shaw's
     norm: Literal["post", "pre"] = "post"  # after the residual sum, or before the sublayer
-    norm_kind: Literal["layer", "layer-no-bias", "rms"] = "layer"
+    norm_kind: Literal["layer", "layer-no-bias", "rms"] = "layer"  # arXiv:1607.06450, 1910.07467
     norm_epsilon: float = 1e-12  # added to the variance
     # Of the feed-forward network; gelu by erf, or by its tanh approximation.
     activation: Literal["gelu", "gelu-tanh", "relu", "silu"] = "gelu"

@@ -5,18 +5,17 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn.blocks.heads import POOLS
-from tfattn.models.config import Classify, Head, Tokens, TransformerConfig
-from tfattn.models.described import DescribedModel
-from tfattn.models.features import check, placed, wanted
-from tfattn.models.stack import Stack
+from tfattn.models.config import TransformerConfig
+from tfattn.models.described import StackModel
+from tfattn.models.features import check, placed
+from tfattn.models.model_config import HeadInputs
+from tfattn.types import Tensor
 
-Tensor = Any
 INPUTS = ("tokens", "segments", "positions", "order", "types")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class Transformer(DescribedModel):
+class Transformer(StackModel):
     """A stem, a stack of blocks and any number of heads; `tfattn.build` makes one from a config.
 
     Called with a dict of features, or with the token ids alone:
@@ -46,30 +45,6 @@ class Transformer(DescribedModel):
     kind = TransformerConfig
     config: TransformerConfig
 
-    def __init__(
-        self,
-        config: TransformerConfig,
-        heads: tuple[Head, ...],
-        stem: keras.layers.Layer,
-        encoder: Stack,
-        pooler: keras.layers.Layer | None,
-        head_layers: dict[str, keras.layers.Layer],
-        **kwargs,
-    ):
-        super().__init__(config, heads, **kwargs)
-        self.stem, self.encoder, self.pooler = stem, encoder, pooler
-        self.head_layers = head_layers
-
-    def build(self, *shapes):
-        """Create every weight; no data is needed."""
-        self.stem.build()
-        self.encoder.build()
-        if self.pooler is not None:
-            self.pooler.build((None, self.config.dim))
-        for layer in self.head_layers.values():
-            layer.build()
-        self.built = True
-
     def call(
         self,
         features: dict[str, Tensor] | Tensor,
@@ -84,8 +59,9 @@ class Transformer(DescribedModel):
         and `positions`.
         """
         hidden, segments, more = self._hidden(features, training, return_weights, cache)
-        asked = features if isinstance(features, dict) else {}
-        answers = self._answers(hidden, segments, asked, training)
+        named = features if isinstance(features, dict) else {}
+        context = HeadInputs(named, segments, self.pooled(hidden), self._embeddings)
+        answers = self.answers(hidden, context, training)
         return answers if more is None else (answers, more)
 
     def advance(
@@ -101,11 +77,12 @@ class Transformer(DescribedModel):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the logits (b, t, v) of the one Tokens head from hidden states (b, t, d)."""
-        (head,) = (head for head in self.heads if isinstance(head, Tokens))
-        return self.head_layers[head.name](hidden, self._matrix(head))
+        (head,) = (head for head in self.heads if head.predicts_tokens)
+        context = HeadInputs({}, embeddings=self._embeddings)
+        return head.answer(self.head_layers[head.name], hidden, context, None)
 
-    def _matrix(self, head):
-        return ops.convert_to_tensor(self.stem.tokens.embeddings) if head.tied else None
+    def _embeddings(self):
+        return ops.convert_to_tensor(self.stem.tokens.embeddings)
 
     def _hidden(self, features, training, return_weights, cache):
         """Return hidden states, segments, and attention weights or cache."""
@@ -125,26 +102,3 @@ class Transformer(DescribedModel):
         )
         hidden, more = hidden if return_weights or cache is not None else (hidden, None)
         return hidden, segments, more
-
-    def _answers(self, hidden, segments, asked, training):
-        pooled = self.pooler(hidden[:, 0]) if self.pooler is not None else None  # (b, d)
-        answers = {}
-        for head in self.heads:
-            if isinstance(head, Tokens):
-                answer = self.head_layers[head.name](
-                    hidden,
-                    self._matrix(head),
-                    asked.get("predict_positions"),
-                    wanted(asked),
-                    training=training,
-                )
-            elif isinstance(head, Classify):
-                pool = POOLS.get(head.pool)
-                vector = pooled if pool is None else pool(hidden, segments)
-                answer = self.head_layers[head.name](vector, training=training)
-            else:
-                answer = pooled
-            answers[head.name] = answer
-        if not answers:
-            return hidden
-        return answers if len(answers) > 1 else next(iter(answers.values()))

@@ -5,20 +5,18 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfattn.blocks.heads import POOLS
 from tfattn.errors import InputError
-from tfattn.models.config import Classify, Head
-from tfattn.models.described import DescribedModel
-from tfattn.models.stack import Stack
-from tfattn.models.vision_config import Pixels, VisionConfig
+from tfattn.models.described import StackModel
+from tfattn.models.model_config import Head, HeadInputs
+from tfattn.models.vision_config import VisionConfig
 from tfattn.spec import unknown
+from tfattn.types import Tensor
 
-Tensor = Any
 INPUTS = ("images", "keep")
 
 
 @keras.saving.register_keras_serializable(package="tfattn")
-class VisionTransformer(DescribedModel):
+class VisionTransformer(StackModel):
     """A stem of patches, a stack of blocks and any number of heads; `tfattn.build` makes one.
 
     Called with images (b, y, x, c), or with a dict of features:
@@ -44,37 +42,14 @@ class VisionTransformer(DescribedModel):
     kind = VisionConfig
     config: VisionConfig
 
-    def __init__(
-        self,
-        config: VisionConfig,
-        heads: tuple[Head, ...],
-        stem: keras.layers.Layer,
-        encoder: Stack,
-        pooler: keras.layers.Layer | None,
-        head_layers: dict[str, keras.layers.Layer],
-        **kwargs,
-    ):
-        super().__init__(config, heads, **kwargs)
+    def __init__(self, config: VisionConfig, heads: tuple[Head, ...], **layers):
+        super().__init__(config, heads, **layers)
         for head in heads:
-            if getattr(head, "pool", "pooler") in ("pooler", "first") and not (
-                config.class_token or isinstance(head, Pixels)
-            ):
+            if head.pooling in ("pooler", "first") and not config.class_token:
                 raise InputError(
                     "heads: expected mean pooling, for the model has no class token. "
                     f"Received: {head}."
                 )
-        self.stem, self.encoder, self.pooler = stem, encoder, pooler
-        self.head_layers = head_layers
-
-    def build(self, *shapes):
-        """Create every weight; no data is needed."""
-        self.stem.build()
-        self.encoder.build()
-        if self.pooler is not None:
-            self.pooler.build((None, self.config.dim))
-        for layer in self.head_layers.values():
-            layer.build()
-        self.built = True
 
     def call(
         self,
@@ -88,7 +63,7 @@ class VisionTransformer(DescribedModel):
         hidden = self.stem(images, keep, training=training)
         hidden = self.encoder(hidden, training=training, return_weights=return_weights)
         hidden, weights = hidden if return_weights else (hidden, None)
-        answers = self._answers(hidden, keep, training)
+        answers = self.answers(hidden, self._context(hidden, given), training)
         return (answers, weights) if return_weights else answers
 
     def _read(self, given):
@@ -105,23 +80,9 @@ class VisionTransformer(DescribedModel):
             )
         return given["images"], given.get("keep")
 
-    def _answers(self, hidden, keep, training):
-        # Of the places the class token is none that is averaged.
+    def _context(self, hidden, given):
+        # The class token is none of those that a mean is taken of.
         place = ops.arange(ops.shape(hidden)[1])[None]
         patches = ops.cast(place >= int(self.config.class_token), "int32")
         patches = ops.broadcast_to(patches, ops.shape(hidden)[:2])
-        pooled = self.pooler(hidden[:, 0]) if self.pooler is not None else None  # (b, d)
-        answers = {}
-        for head in self.heads:
-            if isinstance(head, Pixels):
-                answer = self.head_layers[head.name](hidden, keep, training=training)
-            elif isinstance(head, Classify) and head.pool in POOLS:
-                answer = POOLS[head.pool](hidden, patches)
-            else:
-                answer = pooled
-            if isinstance(head, Classify):
-                answer = self.head_layers[head.name](answer, training=training)
-            answers[head.name] = answer
-        if not answers:
-            return hidden
-        return answers if len(answers) > 1 else next(iter(answers.values()))
+        return HeadInputs(given, patches, self.pooled(hidden))

@@ -1,12 +1,14 @@
 """What a vision Transformer is, as data, and the head by which it learns without labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from tfattn.errors import InputError
-from tfattn.models.config import Classify, Head, needs_pooler
+from tfattn.models.model_config import Head, HeadInputs, ModelConfig, pooler_count
 from tfattn.models.stack_config import StackConfig
 from tfattn.models.step import Step
+from tfattn.types import Tensor
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class Pixels(Head):
     A small decoder: the states of what is seen, and one trained token for each hidden patch, with
     positions, through blocks of its own.
     """
+
+    builder: ClassVar[str | None] = "tfattn.models.build_vision:pixels"
 
     name: str = "pixels"
     dim: int = 64  # width of the decoder
@@ -35,6 +39,26 @@ class Pixels(Head):
                 f"Received: dim={self.dim}, heads={self.heads}."
             )
 
+    @classmethod
+    def fits(cls, config: ModelConfig) -> bool:
+        """Return whether the model reads images."""
+        return config.reads == "images"
+
+    def parameter_count(self, config: Any) -> int:
+        """Return the exact number of parameters of its layer."""
+        total = (config.dim + 1) * self.dim + self.dim + self.stack().stack_count()
+        return total + (self.dim + 1) * config.patch_size()
+
+    def answer(
+        self, layer: Any, hidden: Tensor, context: HeadInputs, training: bool | None
+    ) -> Tensor:
+        """Return the pixels (b, n, patch_size) of all patches."""
+        return layer(hidden, context.features.get("keep"), training=training)
+
+    def stacks(self) -> Mapping[str, StackConfig]:
+        """Return the decoder."""
+        return {"decoder": self.stack()}
+
     def stack(self) -> StackConfig:
         """Return the decoder's stack."""
         return StackConfig(
@@ -52,19 +76,23 @@ class Pixels(Head):
 
 
 @dataclass(frozen=True)
-class VisionConfig(StackConfig):
+class VisionConfig(StackConfig, ModelConfig):
     """A stack of transformer blocks on the patches of an image (ViT, arXiv:2010.11929)."""
+
+    builder: ClassVar[str] = "tfattn.models.build_vision:build_vision"
+    summary: ClassVar[str] = "a model of images, such as ViT"
+    reads: ClassVar[str] = "images"
 
     height: int = 224  # of the images
     width: int = 224  # of the images
     channels: int = 3  # of the images
     patch: int = 16  # size of a patch on either side
     class_token: bool = True  # a trained token before the patches
-    position: Literal["learned", "sinusoidal-2d"] = "learned"
-    norm: Literal["post", "pre"] = "pre"
-    norm_epsilon: float = 1e-6
+    position: Literal["learned", "sinusoidal-2d"] = "learned"  # of the patches
+    norm: Literal["post", "pre"] = "pre"  # after the residual sum, or before the sublayer
+    norm_epsilon: float = 1e-6  # added to the variance
     dropout: float = 0.0  # after the stem and after each sublayer
-    attention_dropout: float = 0.0
+    attention_dropout: float = 0.0  # on the attention weights
 
     def __post_init__(self):
         super().__post_init__()
@@ -74,6 +102,18 @@ class VisionConfig(StackConfig):
                 self._refuse(field, f"a multiple of the patches of {self.patch}")
         if self.position == "sinusoidal-2d" and self.dim % 4:
             self._refuse("dim", "a multiple of 4 for waves of rows and columns")
+
+    def stacks(self) -> Mapping[str, StackConfig]:
+        """Return its one stack."""
+        return {"": self}
+
+    def output_dim(self) -> int:
+        """Return the width of what heads read."""
+        return self.dim
+
+    def max_positions(self) -> int | None:
+        """Return how many learned positions it has: as many as an image takes."""
+        return self.places() if self.position == "learned" else None
 
     def grid(self) -> tuple[int, int]:
         """Return how many patches an image has, down and across."""
@@ -93,14 +133,16 @@ class VisionConfig(StackConfig):
         d = self.dim
         total = self.stack_count() + (self.patch_size() + 1 + self.class_token) * d
         total += self.places() * d if self.position == "learned" else 0
-        total += d * d + d if needs_pooler(heads) else 0
-        for head in heads:
-            if isinstance(head, Classify):
-                total += (d + 1) * head.classes
-            if isinstance(head, Pixels):
-                total += (d + 1) * head.dim + head.dim + head.stack().stack_count()
-                total += (head.dim + 1) * self.patch_size()
-        return total
+        total += pooler_count(heads, d)
+        return total + sum(head.parameter_count(self) for head in heads)
+
+    def stack_lengths(self, step: Step) -> Mapping[str, tuple[int, int]]:
+        """Return the patches of an image, and its class token; there is no encoder output."""
+        return {"": (self.places(), 0)}
+
+    def input_bytes(self) -> int:
+        """Return the bytes of an image in float32."""
+        return 4 * self.height * self.width * self.channels
 
     def training_flops(self, step: Step) -> float:
         """Return the matrix-product FLOPs of a training step on images with labels.

@@ -1,0 +1,1 @@
+"""The domain of text: vocabularies, token stores, generation, and the tasks of text models."""
