@@ -129,7 +129,8 @@ class Objective(Protocol):
         """Run the model; return the weighted sum of each term over the batch, and the outputs.
 
         Outputs are tensors with a row for each row of the batch, in any structure, where `metrics`
-        read them; else None.
+        read them; else None. Where XLA compiles the step the batch comes without its string
+        targets, and outputs are no strings; metrics get the whole batch.
         """
         ...
 

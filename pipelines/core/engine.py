@@ -88,7 +88,7 @@ class Engine:
             spec: of the stream's elements; sizes that differ are None.
         """
         if self.strategy.num_replicas_in_sync == 1:
-            signature = [spec]
+            signature = [self._compilable(spec)]
             self._train_step = tf.function(
                 self._distributed_step, input_signature=signature, autograph=False
             )
@@ -107,7 +107,8 @@ class Engine:
         Raises:
             InputError: the loss or a gradient is not finite; names the step and the norms.
         """
-        numbers = dict(zip(self.names, self._train_step(batch).numpy().tolist(), strict=True))
+        made = self._train_step(self._compilable(batch)).numpy().tolist()
+        numbers = dict(zip(self.names, made, strict=True))
         if not (math.isfinite(numbers["loss"]) and math.isfinite(numbers["grad_norm"])):
             step = int(self.optimizer.iterations.numpy()) if self.optimizer else 0
             raise InputError(
@@ -130,7 +131,7 @@ class Engine:
         metrics = self.objective.metrics()
         with readable():
             for batch in batches:
-                found, weights, outputs = self._evaluate_step(batch)
+                found, weights, outputs = self._evaluate_step(self._compilable(batch))
                 for name in sums:
                     sums[name] += float(found[name])
                     divisors[name] += float(weights[name])
@@ -145,6 +146,14 @@ class Engine:
         for metric in metrics:
             numbers |= metric.result()
         return numbers | self.objective.derived(numbers, rows)
+
+    def _compilable(self, batch: Batch) -> Batch:
+        """Return a batch, or its spec, without the string targets where XLA compiles the step."""
+        targets = batch["targets"]
+        if self.mode != "xla" or not isinstance(targets, dict):
+            return batch
+        kept = {n: x for n, x in targets.items() if getattr(x, "dtype", None) != tf.string}
+        return {**batch, "targets": kept}
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

@@ -86,7 +86,9 @@ _T5 = replace(_GPT, proportional=True, weight_decay=0.0)
 _T5_RATES = {name: 2e-2 if name.endswith(("-tiny", "-mini")) else 1e-2 for name in t5.PRESETS}
 _UNIGRAM = TextData(algorithm="unigram")
 PRESETS |= {
-    name: Recipe(preset(name), SpanCorruption(t5.head(name)), _UNIGRAM, replace(_T5, rate=rate))
+    name: Recipe(
+        preset(name), SpanCorruption(head=t5.head(name)), _UNIGRAM, replace(_T5, rate=rate)
+    )
     for name, rate in _T5_RATES.items()
 }
 
@@ -110,7 +112,7 @@ _NMT_RATES = {
 PRESETS |= {
     name: Recipe(
         preset(name),
-        Translation(transformer.head(name)),
+        Translation(head=transformer.head(name)),
         PairData(),
         replace(_NMT, rate=rate),
     )
@@ -129,7 +131,7 @@ _RECURRENT_RATES = {
 PRESETS |= {
     name: Recipe(
         preset(name),
-        Translation(recurrent.HEAD),
+        Translation(head=recurrent.HEAD),
         PairData(),
         replace(_RECURRENT, rate=_RECURRENT_RATES.get(name, _RECURRENT.rate)),
     )

@@ -1,6 +1,6 @@
 """The tasks of text as data: what a model is trained to do, and the flags of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal, Self
 
 import tyro
@@ -57,7 +57,7 @@ class LanguageModeling(TextTask):
 
     export_options: ClassVar[type[Options]] = WritingOptions
 
-    head: LanguageHead = None
+    head: LanguageHead = field(default=None, kw_only=True)
 
     def with_head(self, head: Tokens | None) -> Self:
         """Return the task with this head over the vocabulary."""

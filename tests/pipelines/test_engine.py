@@ -449,3 +449,26 @@ def test_a_metric_gets_outputs_of_any_structure_and_real_rows_alone(how):
     assert numbers["loss"] == pytest.approx(loss, rel=1e-4)
     made.evaluate(source.in_order(), rows)
     assert len(objective.made) == 2  # each evaluation has its own
+
+
+class PlainBoxes(Boxes):
+    """The same with outputs that XLA can make."""
+
+    def measure(self, model, batch, training):
+        boxes = tf.reshape(model(batch["features"], training=training), [-1, 3, 2])
+        error = tf.reduce_mean(tf.square(boxes[:, 0] - batch["targets"]["boxes"][:, 0]), axis=-1)
+        return {"loss": tf.reduce_sum(error * batch["weights"]["rows"])}, boxes
+
+
+def test_string_targets_reach_the_metric_where_xla_compiles_the_step():
+    rows, objective = BoxRows(), PlainBoxes()
+    made, source = engine(objective, compile="xla"), Batches(rows, objective.batch, 4, 0)
+    stream = source.stream(0, 2)
+    made.expect(stream.element_spec)
+    for batch in stream:
+        assert np.isfinite(made.step(batch)["loss"])
+    objective.made.clear()
+    made.evaluate(source.in_order(), rows)
+    outputs, batch = objective.made[0].rows()
+    assert outputs.shape == (11, 3, 2)
+    assert [name.decode() for name in batch["targets"]["name"]] == rows.names.tolist()

@@ -18,7 +18,7 @@ class TransformerConfig(StackConfig, ModelConfig):
     """A stack of transformer blocks on tokens; every family of text is some rows of this."""
 
     builder: ClassVar[str] = "tfattn.models.build_transformer:build_transformer"
-    summary: ClassVar[str] = "a single stack, such as BERT or GPT"
+    summary: ClassVar[str] = "a single stack, such as a BERT or a GPT"
 
     vocab_size: int = 30_522  # rows of the embedding matrix
     max_length: int = 512  # positions that have an embedding

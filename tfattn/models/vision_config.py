@@ -80,7 +80,7 @@ class VisionConfig(StackConfig, ModelConfig):
     """A stack of transformer blocks on the patches of an image (ViT, arXiv:2010.11929)."""
 
     builder: ClassVar[str] = "tfattn.models.build_vision:build_vision"
-    summary: ClassVar[str] = "a model of images, such as ViT"
+    summary: ClassVar[str] = "a model of images, such as a ViT"
     reads: ClassVar[str] = "images"
 
     height: int = 224  # of the images
