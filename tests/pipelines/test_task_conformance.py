@@ -34,7 +34,7 @@ QUICK = [
     *("--train.compile", "graph", "--train.precision", "float32", "--train.batch", "4"),
     *("--train.steps", "2", "--train.checkpoint-every", "1", "--train.evaluate-every", "2"),
     *("--train.evaluate-batches", "2", "--train.log-every", "1", "--train.lanes", "1"),
-    *("--monitor.no-histograms", "--monitor.samples", "0"),
+    *("--monitor.no-histograms", "--monitor.samples", "0", "--monitor.no-attention"),
 ]
 SMALL = {"dim": 16, "depth": 1, "heads": 2, "hidden_dim": 32}
 BAD = (-1, 0, 2, 1.5, 10**9, -1.0, 1e12, "", "a", ("a", "a"), ("",), (), (0, 0), (-1.0,))
@@ -58,6 +58,19 @@ def cases():
                 yield Case(task.name, name, None)
             if "finetune" in task.stages and _can_answer(task, recipe):
                 yield Case(task.name, name, recipe.objective.name)
+
+
+def marked():
+    """Yield the cases: a preset of each kind of model for each task; the others in test-all."""
+    seen = set()
+    for case in cases():
+        kind = (case.task, case.before is None, type(presets()[case.preset].model))
+        yield pytest.param(
+            case,
+            id="-".join(filter(None, case)),
+            marks=[pytest.mark.release] if kind in seen else [],
+        )
+        seen.add(kind)
 
 
 def _is_pretrained_by(task, recipe):
@@ -152,7 +165,7 @@ def training(case, samples, begun):
     return ["finetune", case.task, "--init", begun(case.preset), *data, *QUICK]
 
 
-@pytest.mark.parametrize("case", list(cases()), ids=lambda case: "-".join(filter(None, case)))
+@pytest.mark.parametrize("case", list(marked()))
 def test_a_task_trains_resumes_evaluates_and_is_served(case, samples, begun, tmp_path, monkeypatch):
     words, whole, stopped = training(case, samples, begun), tmp_path / "whole", tmp_path / "stopped"
     run(*words, "--out", whole)
