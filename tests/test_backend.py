@@ -351,3 +351,14 @@ def test_islands_are_compiled_without_what_two_threads_must_not_run(kind):
     words = [sys.executable, "-c", SOFTMAX, kind]
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(kind == "plain"), "True"]
+
+
+@on_tensorflow
+def test_a_rank_that_tensorflow_does_not_know_is_set():
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec(None)], autograph=False)
+    def rank(x):
+        return tf.constant(backend.with_rank(x, 4).shape.rank)
+
+    assert int(rank(tf.zeros((1, 2, 3, 4)))) == 4

@@ -35,10 +35,13 @@ def run_cells(name, folder):
     """Run the cells of a notebook, in a process of its own: IPython does it without a kernel."""
     os.environ["IPYTHONDIR"] = folder
     from IPython.core.interactiveshell import InteractiveShell
-    from pipelines.defaults import RECIPES
 
-    for preset, recipe in RECIPES.items():  # four steps are not worth what XLA takes to compile
-        RECIPES[preset] = replace(recipe, train=replace(recipe.train, compile="graph"))
+    from pipelines.domains import DOMAINS
+
+    for domain in DOMAINS:  # four steps are not worth what XLA takes to compile
+        for preset, recipe in domain.presets.items():
+            train = replace(recipe.train, compile="graph")
+            domain.presets[preset] = replace(recipe, train=train)
 
     class Shell(InteractiveShell):
         def enable_gui(self, gui=None):
