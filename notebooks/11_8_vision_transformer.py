@@ -29,6 +29,7 @@ import tfattn
 from pipelines.core.finished import open_finished
 from pipelines.core.progress import console
 from pipelines.core.train import train
+from pipelines.images.figures import pixel_values
 from pipelines.images.mae import MaskedImagesObjective
 from pipelines.images.presets import PRESETS
 from pipelines.images.processor import ImagePreprocessing, fitted, scaled
@@ -195,10 +196,10 @@ batch = ask.batch(rows, tf.zeros(5, tf.int64), tf.range(5, dtype=tf.int64))
 images, unseen = batch["features"]["images"], batch["weights"]["patches"][..., None]
 true, drawn = patches(images, 2), drawer.model(batch["features"])
 seen, made = (
-    ask.shown(joined(true * (1 - unseen) + other * unseen, 8, 2))
+    pixel_values(joined(true * (1 - unseen) + other * unseen, 8, 2), ask.preprocessing)
     for other in (tf.zeros_like(true), drawn)
 )
-drawn_figure(ask.shown(images), seen, made)
+drawn_figure(pixel_values(images, ask.preprocessing), seen, made)
 
 # %% [markdown]
 # What is that worth? Where only 50 digits have labels, the encoder that has seen the others without
