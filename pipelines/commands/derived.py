@@ -5,6 +5,7 @@ class. Classes that are made at run time have none, so the comments are read her
 """
 
 import dataclasses
+import functools
 import inspect
 import re
 import typing
@@ -55,7 +56,7 @@ def comment(kind: type, name: str) -> str:
     for owner in kind.__mro__:
         if name not in owner.__dict__.get("__annotations__", {}):
             continue
-        lines = inspect.getsource(owner).splitlines()
+        lines = _lines(owner)
         number = next(i for i, line in enumerate(lines) if re.match(rf"    {name}: ", line))
         behind = lines[number].partition("  # ")[2]
         before: list[str] = []
@@ -64,6 +65,12 @@ def comment(kind: type, name: str) -> str:
             before.insert(0, lines[number].removeprefix("    # "))
         return behind or " ".join(before)
     return ""
+
+
+@functools.cache
+def _lines(kind: type) -> list[str]:
+    """Return the source of a class, which takes Python some ten milliseconds to find."""
+    return inspect.getsource(kind).splitlines()
 
 
 def _default(base: type, name: str) -> Any:

@@ -1,6 +1,7 @@
 """The fields of a preset that flags may change, derived from its config."""
 
 import dataclasses
+import functools
 import types
 import typing
 from typing import Any
@@ -27,8 +28,22 @@ class ModelOverrides:
 
 def overrides_of(config: ModelConfig) -> ModelOverrides:
     """Return overrides with a field for each plain field of a config, all of them unset."""
-    kinds = {type(stack) for stack in config.stacks().values()} or {type(config)}
-    (kind,) = kinds
+    return _overrides(_flags_from(config))
+
+
+def field_names(config: ModelConfig) -> set[str]:
+    """Return the fields of a config that flags may change."""
+    return {field.name for field in dataclasses.fields(overrides_of(config))}
+
+
+def _flags_from(config: ModelConfig) -> type:
+    """Return the class whose fields are the flags: of both sides alike where it has two."""
+    (kind,) = {type(stack) for stack in config.stacks().values()} or {type(config)}
+    return kind
+
+
+@functools.cache
+def _overrides(kind: type) -> ModelOverrides:
     hints, flags = typing.get_type_hints(kind), {}
     for field in dataclasses.fields(kind):
         plain = _plain(hints[field.name])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pipelines.commands import flags
 from pipelines.commands.fewshot import FewShot
 from pipelines.commands.finished import Fill, Generate, evaluate_command, export_command
-from pipelines.commands.overrides import overrides_of
+from pipelines.commands.overrides import field_names, overrides_of
 from pipelines.commands.plan import Plan
 from pipelines.commands.scaling import Scaling, scaling_defaults
 from pipelines.commands.train import (
@@ -175,8 +175,9 @@ def _refuse_other_fields(recipe: Recipe, words: list[str]) -> None:
     """Refuse flags of fields that other models have and this one has not."""
     if recipe.model is None:
         return
-    others = {name for preset in presets().values() for name in _overridable(preset)}
-    others -= _overridable(recipe)
+    models = [preset.model for preset in presets().values() if preset.model is not None]
+    others = {name for model in models for name in field_names(model)}
+    others -= field_names(recipe.model)
     for word, following in zip(words, [*words[1:], ""], strict=True):
         flag, equals, value = word.partition("=")
         name = flag.removeprefix("--model.").replace("-", "_")
@@ -185,10 +186,6 @@ def _refuse_other_fields(recipe: Recipe, words: list[str]) -> None:
                 f"model.{name}: expected none, for a {type(recipe.model).__name__} has no such "
                 f"field. Received: {value if equals else following}."
             )
-
-
-def _overridable(recipe: Recipe) -> set[str]:
-    return set() if recipe.model is None else set(vars(overrides_of(recipe.model)))
 
 
 def _repeated(kind: type[Pretrain], given: str) -> tuple[Any, Recipe]:

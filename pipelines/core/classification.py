@@ -67,8 +67,3 @@ def class_answers(logits: Tensor, classes: Sequence[str]) -> dict[str, Tensor]:
         "probabilities": tf.nn.softmax(logits),
         "classes": tf.repeat(names[None], tf.shape(logits)[0], axis=0),
     }
-
-
-def cell(text: str) -> str:
-    """Return the text as a cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -19,18 +19,13 @@ from pipelines.core.api import (
     Sums,
     Tensor,
 )
-from pipelines.core.classification import (
-    ClassificationMetric,
-    cell,
-    class_answers,
-    cross_entropy,
-    hits,
-)
+from pipelines.core.classification import ClassificationMetric, class_answers, cross_entropy, hits
+from pipelines.core.report import cell, first_rows
 from pipelines.core.run import Run
 from pipelines.core.spec import Options, Recipe, expect
 from pipelines.core.tables import classes_of, label_ids
 from pipelines.images.augment import Augmentation
-from pipelines.images.figures import attention_figure, first_rows
+from pipelines.images.figures import attention_figure
 from pipelines.images.module import ImageModule
 from pipelines.images.processor import ImagePreprocessing, scaled
 from pipelines.images.rows import ImageRows
@@ -67,10 +62,6 @@ class ImageClassificationRuntime(ImageSplits):
         rows = _rows(self.validation(done, files), task, preprocessing)
         objective = ImageClassificationObjective(task, preprocessing)
         return Split(objective, rows, {"rows": len(rows)})
-
-    def extra(self, done: Finished, split: Split, options: Options) -> dict[str, Any]:
-        """Return nothing beside the metrics."""
-        return {}
 
     def exported(self, done: Finished, options: Options) -> ImageModule:
         """Return what gives `label`, `probabilities` and `classes` of image files."""

@@ -5,15 +5,11 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipelines.core.api import Batch, Model, Tensor
+from pipelines.core.report import first_rows
 from pipelines.images.processor import ImagePreprocessing
 from tfattn.visualize import patches_figure
 
 SHOWN = 4  # images in a figure at most
-
-
-def first_rows(batch: Batch, count: int) -> Batch:
-    """Return the first rows of a batch."""
-    return tf.nest.map_structure(lambda x: x[:count], batch)
 
 
 def pixel_values(images: Tensor, preprocessing: ImagePreprocessing) -> np.ndarray:

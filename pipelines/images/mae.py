@@ -20,10 +20,11 @@ from pipelines.core.api import (
 )
 from pipelines.core.finished import without_heads
 from pipelines.core.randomness import Stream, uniform
+from pipelines.core.report import first_rows
 from pipelines.core.run import Run
 from pipelines.core.spec import Options, Recipe, expect
 from pipelines.images.augment import Augmentation
-from pipelines.images.figures import SHOWN, first_rows, pixel_values
+from pipelines.images.figures import SHOWN, pixel_values
 from pipelines.images.module import ImageModule
 from pipelines.images.processor import ImagePreprocessing, scaled
 from pipelines.images.rows import ImageRows
@@ -62,10 +63,6 @@ class MaskedImagesRuntime(ImageSplits):
         config, seed = vision_config(done.model.config), done.recipe.train.seed
         objective = MaskedImagesObjective(_task(done.recipe), config, preprocessing, seed)
         return Split(objective, rows, {"rows": len(rows)})
-
-    def extra(self, done: Finished, split: Split, options: Options) -> dict[str, Any]:
-        """Return nothing beside the metrics."""
-        return {}
 
     def exported(self, done: Finished, options: Options) -> ImageModule:
         """Return what gives the `embedding` of image files, the mean of their patches' states."""

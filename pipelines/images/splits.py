@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.core.api import Finished, Processor, Start
+from pipelines.core.api import Finished, Processor, Start, TaskRuntime
 from pipelines.core.progress import say
 from pipelines.core.records import data_flag, is_embedded
 from pipelines.core.spec import Recipe, expect
@@ -24,7 +24,7 @@ HELD_OUT = 5  # seed of the permutation that says what is held out
 
 
 @dataclass(frozen=True)
-class ImageSplits:
+class ImageSplits(TaskRuntime):
     """What the tasks of images share: how their images are read, split and resized.
 
     Args:

@@ -17,9 +17,9 @@ from pipelines.core.api import (
     Sums,
     Tensor,
 )
-from pipelines.core.classification import cell
 from pipelines.core.progress import say
 from pipelines.core.randomness import Stream, uniform
+from pipelines.core.report import cell
 from pipelines.core.spec import Options, Recipe, expect
 from pipelines.text.causal_module import CausalLMModule
 from pipelines.text.data.causal_rows import CausalRows

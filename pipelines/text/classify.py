@@ -18,18 +18,13 @@ from pipelines.core.api import (
     Sums,
     Tensor,
 )
-from pipelines.core.classification import (
-    ClassificationMetric,
-    cell,
-    class_answers,
-    cross_entropy,
-    hits,
-)
+from pipelines.core.classification import ClassificationMetric, class_answers, cross_entropy, hits
+from pipelines.core.report import cell, first_rows
 from pipelines.core.spec import Options, Recipe, expect
 from pipelines.core.tables import Table, classes_of, label_ids
 from pipelines.text.data.table_rows import TableRows
 from pipelines.text.encoder_module import EncoderModule
-from pipelines.text.features import count_tokens, first_rows, labelled_batch, row_length, texts_of
+from pipelines.text.features import count_tokens, labelled_batch, row_length, texts_of
 from pipelines.text.figures import attention_figures
 from pipelines.text.labelled import TableRuntime, default_pool
 from pipelines.text.spec import Classification, TextTask

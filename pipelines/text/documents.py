@@ -5,7 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.core.api import Finished, Objective, Prepared, Processor, Rows, Split, Start
+from pipelines.core.api import (
+    Finished,
+    Objective,
+    Prepared,
+    Processor,
+    Rows,
+    Split,
+    Start,
+    TaskRuntime,
+)
 from pipelines.core.records import data_flag
 from pipelines.core.run import Run
 from pipelines.core.spec import Options, Recipe, expect
@@ -20,20 +29,12 @@ from tfattn.models.config import Head, Tokens
 from tfattn.models.model_config import ModelConfig
 
 
-class TextRuntime:
+class TextRuntime(TaskRuntime):
     """What every task of text shares."""
 
     def load_processor(self, folder: Path, config: ModelConfig) -> Processor:
         """Read the vocabulary of a folder."""
         return load_tokenizer(folder, getattr(config, "vocab_size", None))
-
-    def adapt(self, start: Start, recipe: Recipe) -> Start:
-        """Return the start as it is."""
-        return start
-
-    def extra(self, done: Finished, split: Split, options: Options) -> dict[str, Any]:
-        """Return nothing beside the metrics."""
-        return {}
 
 
 class DocumentRuntime(TextRuntime):

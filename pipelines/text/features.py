@@ -10,11 +10,6 @@ from pipelines.text.tokenization.tokenizer import Tokenizer
 STEP = 16  # batches are as wide as their longest text, rounded up to this: few distinct shapes
 
 
-def first_rows(batch: Batch, count: int) -> Batch:
-    """Return the first rows of a batch."""
-    return tf.nest.map_structure(lambda x: x[:count], batch)
-
-
 def count_tokens(batch: Batch) -> tuple[Tensor, Tensor]:
     """Return how many tokens there are in a batch, and how many with padding, float32.
 

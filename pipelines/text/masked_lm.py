@@ -16,15 +16,16 @@ from pipelines.core.api import (
     Sums,
     Tensor,
 )
-from pipelines.core.classification import cell, cross_entropy, hits
+from pipelines.core.classification import cross_entropy, hits
 from pipelines.core.finished import without_heads
 from pipelines.core.randomness import Stream, uniform
+from pipelines.core.report import cell, first_rows
 from pipelines.core.spec import Options, Recipe, expect
 from pipelines.text.data.packing import PackedRows, PairRows
 from pipelines.text.data.store import Store
 from pipelines.text.documents import DocumentRuntime, text_data
 from pipelines.text.encoder_module import EncoderModule
-from pipelines.text.features import count_tokens, first_rows, row_length
+from pipelines.text.features import count_tokens, row_length
 from pipelines.text.figures import attention_figures
 from pipelines.text.spec import MaskedLM
 from pipelines.text.tokenization.tokenizer import Tokenizer, as_wordpiece

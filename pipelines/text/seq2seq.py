@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.core.api import Batch, Model, Objective, Report, Rows, Selection, Sums, Tensor
-from pipelines.core.classification import cell
+from pipelines.core.report import cell
 from pipelines.text.data.corruption import Example
 from pipelines.text.features import count_tokens
 from pipelines.text.figures import attention_figures

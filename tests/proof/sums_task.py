@@ -9,7 +9,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from sums_spec import Digits, NumberData, SumDigits
 
-from pipelines.core.api import Objective, Prepared, Report, Rows, Selection, Split
+from pipelines.core.api import Objective, Prepared, Report, Rows, Selection, Split, TaskRuntime
 from pipelines.core.classification import cross_entropy
 from pipelines.core.records import expand
 from pipelines.core.spec import expect
@@ -145,15 +145,12 @@ class SumsModule(tf.Module):
         return {"text": tf.strings.reduce_join(letters, axis=1)}
 
 
-class SumDigitsRuntime:
+class SumDigitsRuntime(TaskRuntime):
     """Trains, evaluates and exports."""
 
     def load_processor(self, folder, config):
         found = json.loads((folder / "columns.json").read_text())
         return Standardizer(tuple(found["mean"]), tuple(found["std"]))
-
-    def adapt(self, start, recipe):
-        return start
 
     def prepare(self, run, recipe, start):
         data, task = expect(recipe.data, NumberData), expect(recipe.objective, SumDigits)

@@ -1,5 +1,6 @@
 """The residual connection and the one transformer block (D2L sections 11.7.3 and 11.7.4)."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -169,9 +170,9 @@ class TransformerBlock(keras.layers.Layer):
             inputs: what the attention reads beside it.
             training: whether anything is dropped.
             return_weights: whether to return the attention weights.
-            fields: those of `BlockInputs`, in place of `inputs`.
+            fields: those of `BlockInputs`, which replace the ones of `inputs`.
         """
-        inputs = BlockInputs(**fields) if inputs is None else inputs
+        inputs = replace(inputs or BlockInputs(), **fields)
         extra, weights = [], []
         for name, sublayer in self.sublayers.items():
             residual = self.residuals[name]

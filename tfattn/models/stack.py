@@ -80,9 +80,9 @@ class Stack(keras.layers.Layer):
             inputs: what the blocks read beside it, but for the bias, which is the stack's own.
             training: whether anything is dropped.
             return_weights: whether to return the attention weights.
-            fields: those of `BlockInputs`, in place of `inputs`.
+            fields: those of `BlockInputs`, which replace the ones of `inputs`.
         """
-        inputs = BlockInputs(**fields) if inputs is None else inputs
+        inputs = replace(inputs or BlockInputs(), **fields)
         has_cache, options = inputs.cache is not None, ways.current()
         is_plain = not has_cache and not return_weights and inputs.remembered is None
         if (options.remat or options.scanned) and is_plain:
