@@ -27,7 +27,7 @@ from keras import ops
 from sklearn.datasets import load_digits
 
 import tfattn
-from tfattn.mechanisms.attention import masked_softmax, within
+from tfattn.mechanisms.attention import key_length_mask, masked_softmax
 from tfattn.visualize import matrices_figure
 
 keras.utils.set_random_seed(0)
@@ -61,8 +61,8 @@ _ = panels[0].legend(fontsize=8)
 
 # %%
 score = rng.normal(size=(2, 1, 4, 6)).astype("float32")
-each = masked_softmax(score, within(np.array([2, 4]), 6))
-every = masked_softmax(score, within(np.array([[1, 2, 3, 0], [6, 5, 4, 3]]), 6))
+each = masked_softmax(score, key_length_mask(np.array([2, 4]), 6))
+every = masked_softmax(score, key_length_mask(np.array([[1, 2, 3, 0], [6, 5, 4, 3]]), 6))
 matrices_figure(
     {
         "2 keys": each[0, 0],

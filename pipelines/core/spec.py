@@ -188,7 +188,7 @@ def check_format(given: Any, path: str | Path) -> None:
     Raises:
         InputError: names that version.
     """
-    if given == FORMAT:
+    if type(given) is int and given == FORMAT:  # True equals 1
         return
     writer = FORMATS.get(given) if isinstance(given, int) else None
     writer = writer or f"a version other than {FORMATS[FORMAT]}"

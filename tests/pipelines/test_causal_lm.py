@@ -165,10 +165,10 @@ def unequal(tmp_path):
         length=16,
     )
     settings = replace(TINY_TRAIN, seed=11, steps=2, evaluate_every=2, batch=2)
-    return Recipe(CONFIG, CausalLM(HEAD), data, settings, SILENT)
+    return Recipe(CONFIG, CausalLM(head=HEAD), data, settings, SILENT)
 
 
-@pytest.mark.parametrize("task", [CausalLM(HEAD), CausalLM(HEAD, prefix=True)], ids=str)
+@pytest.mark.parametrize("task", [CausalLM(head=HEAD), CausalLM(head=HEAD, prefix=True)], ids=str)
 def test_one_objective_is_made_of_the_recipe_for_both_splits(unequal, task, monkeypatch, tmp_path):
     made, objective = [], CausalLMRuntime.objective
 

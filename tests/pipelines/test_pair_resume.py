@@ -41,7 +41,7 @@ def recipe(request, tmp_path):
         checkpoint_every=3, rate=1e-2,
     )  # fmt: skip
     head = transformer.HEAD if pair else recurrent.HEAD
-    return Recipe(config, Translation(head), data, settings, SILENT)
+    return Recipe(config, Translation(head=head), data, settings, SILENT)
 
 
 def test_a_run_that_died_twice_ends_as_if_it_had_not(recipe, monkeypatch, tmp_path):
